@@ -1,0 +1,58 @@
+/* A device: its op table, one queue and its memory, with every allocation named and counted.
+ *
+ * Thread-safety: a device belongs to the thread that runs its lane. */
+#ifndef KT_ENGINE_DEVICE_DEVICE_H
+#define KT_ENGINE_DEVICE_DEVICE_H
+
+#include "engine/base/error.h"
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct kt_device_params {
+    const char *kind;      /* "cpu"; NULL: "cpu" */
+    int threads;           /* CPU worker threads; 0: all cores of the machine */
+    unsigned cpu_mask;     /* KT_CPU_*; used when `cpu_mask_set` */
+    int cpu_mask_set;      /* non-zero: use cpu_mask, else every level there is */
+};
+
+struct kt_device_stats {
+    uint64_t allocs;          /* device allocations made */
+    uint64_t bytes_allocated; /* bytes held now */
+    uint64_t bytes_copied;    /* bytes moved by kt_device_copy since open */
+};
+
+struct kt_device {
+    struct kt_kernels k;
+    struct kt_queue *q;
+    size_t act_size, kv_size; /* bytes of one [act] and one [kv] element */
+    int threads;
+    struct kt_device_stats stats;
+};
+
+/* Opens the device. Errors: -EINVAL unknown kind, -ENOMEM. */
+int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err);
+void kt_device_close(struct kt_device **dev);
+
+/* Device memory, 64-byte aligned, not cleared. `name` says what it is for (kept for errors and memory
+ * reports; static storage). Never called in the frame loop. NULL when out of memory. */
+void *kt_device_alloc(struct kt_device *dev, size_t bytes, const char *name);
+void kt_device_free(struct kt_device *dev, void *p);
+
+/* Host <-> device and device <-> device copies in queue order. */
+int kt_device_upload(struct kt_device *dev, void *dst, const void *src, size_t bytes);
+int kt_device_download(struct kt_device *dev, void *dst, const void *src, size_t bytes);
+int kt_device_copy(struct kt_device *dev, void *dst, const void *src, size_t bytes);
+int kt_device_zero(struct kt_device *dev, void *dst, size_t bytes);
+
+/* Uploads a host fp32 array of n values into new [f32] device memory. */
+float *kt_device_alloc_f32(struct kt_device *dev, const float *src, size_t n, const char *name);
+
+/* The address of element i of an [act] buffer. */
+static inline void *kt_act_at(const struct kt_device *dev, const void *p, size_t i)
+{
+    return (char *)p + i * dev->act_size;
+}
+
+#endif

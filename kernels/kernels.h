@@ -1,0 +1,230 @@
+/* The op table: every arithmetic operation the engine asks of a device.
+ *
+ * A leaf: pointers, shapes and a queue in; nothing here knows a model, logs, or touches a file. One table
+ * per device kind (`kt_kernels_cpu()` today). A table is filled upwards as in dav1d: the plain C
+ * reference (`ref_*.c`, fp32, the simplest code that is right) first, then every faster level that the
+ * machine has and the mask allows.
+ *
+ * Conventions
+ * - Tensors are dense and row-major unless a stride (`ld_*`, in elements) says otherwise.
+ * - [act] marks activations in the table's `act_dtype` (KT_F32 on the CPU); [f32] is always fp32;
+ *   [kv] is the table's `kv_dtype`. Pointers are device pointers of the table's device.
+ * - Outputs must not overlap inputs, except where an op says "in place allowed".
+ * - Operations run in queue order. On the CPU an op has finished when it returns.
+ * - Return 0, or a negative errno: -EINVAL for a shape the op does not take, -ENOMEM where a workspace
+ *   or plan could not be had. After warm-up no op allocates: `kt_queue_stats.allocs` proves it.
+ * - Batch-invariant: the bits of a row of output depend on that row's inputs and the shape's fixed
+ *   algorithm only, never on load or on what else is in flight.
+ *
+ * Thread-safety: tables are constant. A queue, and weights created for it, belong to one thread at a
+ * time; weights are read-only after creation and may be shared by queues of the same device. */
+#ifndef KT_KERNELS_KERNELS_H
+#define KT_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3 };
+
+/* What a linear applies to x*W^T + b. tanh form of GELU everywhere (model.md). */
+enum kt_act { KT_ACT_NONE = 0, KT_ACT_GELU_TANH = 1, KT_ACT_SILU = 2 };
+
+struct kt_queue;  /* an execution order plus its workspace */
+struct kt_linear; /* a weight matrix prepared for this device (packed, on its memory) */
+struct kt_conv;   /* a convolution filter prepared for this device */
+
+struct kt_queue_params {
+    int threads;           /* CPU: worker threads, >= 1 */
+    size_t workspace_bytes; /* first size of the workspace; ops may grow it until warm-up ends */
+};
+
+struct kt_queue_stats {
+    uint64_t launches; /* ops executed */
+    uint64_t allocs;   /* allocations made by ops: plans built, workspace grown */
+};
+
+/* y = act(x * W^T + b), W as in checkpoints: [n, k] row-major. */
+struct kt_linear_desc {
+    int n, k;
+    enum kt_dtype dtype; /* of `weight` and `bias` as given */
+    const void *weight;  /* [n, k], host memory, copied */
+    const void *bias;    /* [n] or NULL, host memory, copied */
+};
+
+struct kt_linear_args {
+    const void *x; /* [act] [m, k] */
+    void *y;       /* [act] [m, n] */
+    int m;
+    int ld_x, ld_y; /* 0: dense */
+    enum kt_act act;
+};
+
+/* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st + 1.
+ * Causal convolutions hand in the cached frames as the first frames of x (model.md, VAE). Space is
+ * zero padded by pad_* on each side. A 2-D convolution has kt = 1. */
+struct kt_conv_desc {
+    int c_in, c_out;
+    int kt, kh, kw;
+    int st, sh, sw;
+    int pad_top, pad_bottom, pad_left, pad_right;
+    enum kt_dtype dtype;
+    const void *weight; /* [c_out, c_in, kt, kh, kw] as in checkpoints, host memory, copied */
+    const void *bias;   /* [c_out] or NULL, host memory, copied */
+};
+
+struct kt_conv_args {
+    const void *x;       /* [act] [t_in, h, w, c_in] */
+    void *y;             /* [act] [t_out, h_out, w_out, c_out] */
+    int t_in, h, w;      /* of the input */
+    const void *residual; /* [act] like y or NULL: added after the bias */
+    int relu;            /* non-zero: relu last */
+};
+
+/* y = LN(x) * (scale_one + scale[g]) + shift[g], statistics in fp32, no affine inside.
+ * Row r belongs to group r / rows_per_group; groups are `ld_mod` floats apart. Modulation (DiT eq. of
+ * model.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale = weight. */
+struct kt_layer_norm_args {
+    const void *x; /* [act] [m, dim] */
+    void *y;       /* [act] [m, dim]; in place allowed */
+    const float *scale, *shift; /* [f32] [groups, dim] */
+    int m, dim, rows_per_group, ld_mod;
+    float scale_one, eps;
+};
+
+/* y = x / sqrt(mean(x^2) + eps) * weight over the last axis. In place allowed. ld in elements. */
+struct kt_rms_norm_args {
+    const void *x;
+    void *y;
+    const float *weight; /* [f32] [dim] */
+    int m, dim, ld_x, ld_y;
+    float eps;
+};
+
+/* 3-D rotary embedding over [m, heads, head_dim], adjacent channels a complex pair. Row r turns by
+ * cos/sin row r of the tables; tables are built by the engine. In place allowed. */
+struct kt_rope_args {
+    const void *x;
+    void *y;
+    const float *cos, *sin; /* [f32] [m, head_dim / 2] */
+    int m, heads, head_dim, ld_x, ld_y;
+};
+
+/* y = softmax(scale * q k^T + bias) v, per head, no mask. Rows are ld_* elements apart, heads adjacent
+ * inside a row. `tail_logit` is added to the last key's logit: cross-attention folds its 512-n equal
+ * padding rows into one row with log(512-n) (numbers.md). */
+struct kt_attention_args {
+    const void *q;     /* [act] [tq, heads, head_dim] */
+    const void *k, *v; /* [kv]  [tk, heads, head_dim] */
+    void *y;           /* [act] [tq, heads, head_dim] */
+    int tq, tk, heads, head_dim;
+    int ld_q, ld_k, ld_v, ld_y; /* 0: dense */
+    const float *bias;          /* [f32] [heads, tq, tk] or NULL */
+    float scale, tail_logit;
+};
+
+/* x += gate[g] * y; gate NULL: x += y. Groups as in layer_norm. */
+struct kt_residual_args {
+    void *x;       /* [act] [m, dim] */
+    const void *y; /* [act] [m, dim] */
+    const float *gate; /* [f32] [groups, dim] or NULL */
+    int m, dim, rows_per_group, ld_mod;
+};
+
+/* VAE norm (model.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ). */
+struct kt_channel_norm_args {
+    const void *x; /* [act] [pixels, c] */
+    void *y;       /* in place allowed */
+    const float *gamma; /* [f32] [c] */
+    int pixels, c, silu;
+};
+
+/* Latent block [frames, c, h, w] (f32, planar) <-> tokens [frames*(h/ph)*(w/pw), *].
+ * patchify vector order (c, ph, pw), as Conv3d kernel=stride flattens; unpatchify reads (ph, pw, c). */
+struct kt_patch_args {
+    const void *src;
+    void *dst;
+    int frames, c, h, w, ph, pw;
+};
+
+/* Flow matching (model.md, Sampling) on n values, fp32:
+ * x0 = x - sigma * v; if noise: x = (1 - sigma_next) * x0 + sigma_next * noise, else x = x0. */
+struct kt_sample_step_args {
+    float *x;           /* [f32] in and out */
+    const float *v;     /* [f32] */
+    const float *noise; /* [f32] or NULL */
+    float sigma, sigma_next;
+    int n;
+};
+
+/* Planar RGB [frames, 3, h, w] f32 -> I420 (BT.709, limited range), value = clamp(x*scale + offset, 0, 1).
+ * y, u, v planes of frame f start at out + f * frame_bytes; frame_bytes >= w*h*3/2; w and h even. */
+struct kt_i420_args {
+    const void *rgb; /* [act] */
+    uint8_t *out;
+    size_t frame_bytes;
+    int frames, w, h;
+    float scale, offset;
+};
+
+struct kt_kernels {
+    const char *name;         /* "cpu-ref", "cpu-dnnl", ... */
+    enum kt_dtype act_dtype, kv_dtype;
+
+    int (*queue_create)(struct kt_queue **q, const struct kt_queue_params *p);
+    void (*queue_destroy)(struct kt_queue **q); /* NULL and *NULL accepted */
+    void (*queue_stats)(const struct kt_queue *q, struct kt_queue_stats *out);
+    int (*queue_sync)(struct kt_queue *q); /* wait until all ops finished */
+
+    int (*linear_create)(struct kt_linear **l, struct kt_queue *q, const struct kt_linear_desc *d);
+    void (*linear_destroy)(struct kt_linear **l);
+    int (*linear)(struct kt_queue *q, const struct kt_linear *l, const struct kt_linear_args *a);
+
+    int (*conv_create)(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d);
+    void (*conv_destroy)(struct kt_conv **c);
+    int (*conv)(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a);
+
+    int (*layer_norm)(struct kt_queue *q, const struct kt_layer_norm_args *a);
+    int (*rms_norm)(struct kt_queue *q, const struct kt_rms_norm_args *a);
+    int (*rope)(struct kt_queue *q, const struct kt_rope_args *a);
+    int (*attention)(struct kt_queue *q, const struct kt_attention_args *a);
+    int (*residual)(struct kt_queue *q, const struct kt_residual_args *a);
+    int (*channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args *a);
+    int (*patchify)(struct kt_queue *q, const struct kt_patch_args *a);   /* f32 -> [act] */
+    int (*unpatchify)(struct kt_queue *q, const struct kt_patch_args *a); /* [act] -> f32 */
+    int (*sample_step)(struct kt_queue *q, const struct kt_sample_step_args *a);
+    int (*to_i420)(struct kt_queue *q, const struct kt_i420_args *a);
+
+    /* y[i] = a[i] * gelu_tanh(b[i]) (UMT5's gated FFN). */
+    int (*mul_gelu)(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
+    /* y[i] = tanh(x[i] / 3) * 3 (TAEHV input clamp). */
+    int (*tanh3)(struct kt_queue *q, void *y, const void *x, size_t n);
+    /* y = relu(x), in place allowed. */
+    int (*relu)(struct kt_queue *q, void *y, const void *x, size_t n);
+    /* Nearest 2x in space: [t, h, w, c] -> [t, 2h, 2w, c]. */
+    int (*upsample2x)(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c);
+    /* Split channels into frames: [t, h, w, f*c] -> [t*f, h, w, c], group g of c channels is frame g. */
+    int (*split_frames)(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c, int f);
+    /* y[., 0..ca) = a, y[., ca..ca+cb) = b over `pixels` rows. */
+    int (*concat_channels)(struct kt_queue *q, void *y, const void *a, const void *b, int pixels,
+                           int ca, int cb);
+    /* Layout: [t, c, h, w] f32 -> [t, h, w, c] [act] with per-channel x*scale[c]+shift[c] (NULL: 1, 0);
+     * and back to planar. */
+    int (*to_channels_last)(struct kt_queue *q, void *y, const float *x, int t, int c, int h, int w,
+                            const float *scale, const float *shift);
+    int (*to_planar)(struct kt_queue *q, float *y, const void *x, int t, int h, int w, int c);
+    /* n fp32 standard normals: Philox4x32-10 keyed by seed, counter (index, stream), Box-Muller; the
+     * same bits on every level of a device kind. */
+    int (*noise)(struct kt_queue *q, float *out, int n, uint64_t seed, uint64_t stream);
+    /* Strided row copy: rows x row_bytes. */
+    int (*copy_rows)(struct kt_queue *q, void *dst, size_t dst_stride, const void *src,
+                     size_t src_stride, int rows, size_t row_bytes);
+};
+
+/* Levels a CPU table may use; a mask bit that is clear turns the level off. */
+enum { KT_CPU_REF = 0, KT_CPU_SIMD = 1u << 0, KT_CPU_DNNL = 1u << 1, KT_CPU_ALL = 3 };
+
+/* The CPU table built from the levels in `mask` that were compiled in and that this machine has.
+ * Writes into *out; never fails (the reference covers every op). */
+void kt_kernels_cpu(struct kt_kernels *out, unsigned mask);
+
+#endif

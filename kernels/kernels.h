@@ -60,13 +60,15 @@ struct kt_linear_args {
 };
 
 /* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st + 1.
- * Causal convolutions hand in the cached frames as the first frames of x (model.md, VAE). Space is
- * zero padded by pad_* on each side. A 2-D convolution has kt = 1. */
+ * A causal convolution (st = 1) reads kt - 1 frames before x, so that t_out = t_in: `past` of the call, or
+ * zeros (model.md, VAE). Space is zero padded by pad_* on each side. A 2-D convolution has kt = 1. With
+ * `upsample` the filter sees x doubled in space (as upsample2x does), without that copy being made. */
 struct kt_conv_desc {
     int c_in, c_out;
     int kt, kh, kw;
     int st, sh, sw;
     int pad_top, pad_bottom, pad_left, pad_right;
+    int causal, upsample; /* flags, see above */
     enum kt_dtype dtype;
     const void *weight; /* [c_out, c_in, kt, kh, kw] as in checkpoints, host memory, copied */
     const void *bias;   /* [c_out] or NULL, host memory, copied */
@@ -74,8 +76,9 @@ struct kt_conv_desc {
 
 struct kt_conv_args {
     const void *x;       /* [act] [t_in, h, w, c_in] */
+    const void *past;    /* [act] [kt - 1, h, w, c_in], causal only; need not be next to x; NULL: zeros */
     void *y;             /* [act] [t_out, h_out, w_out, c_out] */
-    int t_in, h, w;      /* of the input */
+    int t_in, h, w;      /* of x as stored */
     const void *residual; /* [act] like y or NULL: added after the bias */
     int relu;            /* non-zero: relu last */
 };

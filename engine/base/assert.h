@@ -1,5 +1,6 @@
-/* Assertions that stay alive in release builds: they state what the code itself guarantees. A broken one
- * is a bug of ours, never a user's mistake (that is what kt_error is for), so it prints and traps. */
+/* Assertions that stay alive in release builds: they state what the code itself guarantees. A
+ * broken one is a bug of ours, never a user's mistake (that is what kt_error is for), so it prints
+ * and traps. */
 #ifndef KT_ENGINE_BASE_ASSERT_H
 #define KT_ENGINE_BASE_ASSERT_H
 

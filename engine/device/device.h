@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 struct kt_device_params {
-    const char *kind;      /* "cpu"; NULL: "cpu" */
-    int threads;           /* CPU worker threads; 0: all cores of the machine */
-    unsigned cpu_mask;     /* KT_CPU_*; used when `cpu_mask_set` */
-    int cpu_mask_set;      /* non-zero: use cpu_mask, else every level there is */
+    const char *kind;  /* "cpu"; NULL: "cpu" */
+    int threads;       /* CPU worker threads; 0: all cores of the machine */
+    unsigned cpu_mask; /* KT_CPU_*; used when `cpu_mask_set` */
+    int cpu_mask_set;  /* non-zero: use cpu_mask, else every level there is */
 };
 
 struct kt_device_stats {
@@ -35,8 +35,8 @@ struct kt_device {
 int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err);
 void kt_device_close(struct kt_device **dev);
 
-/* Device memory, 64-byte aligned, not cleared. `name` says what it is for (kept for errors and memory
- * reports; static storage). Never called in the frame loop. NULL when out of memory. */
+/* Device memory, 64-byte aligned, not cleared. `name` says what it is for (kept for errors and
+ * memory reports; static storage). Never called in the frame loop. NULL when out of memory. */
 void *kt_device_alloc(struct kt_device *dev, size_t bytes, const char *name);
 void kt_device_free(struct kt_device *dev, void *p);
 

@@ -21,8 +21,8 @@ struct kt_text_config { /* UMT5 encoder */
 struct kt_dit_config {
     char file[KT_FILE_NAME_MAX];
     int dim, num_heads, ffn_dim, num_layers, text_dim, text_len, freq_dim, in_dim, out_dim;
-    int patch_h, patch_w;       /* patch_size[0] must be 1 */
-    int latent_h, latent_w;     /* latent pixels; from video size / 8, or given */
+    int patch_h, patch_w;   /* patch_size[0] must be 1 */
+    int latent_h, latent_w; /* latent pixels; from video size / 8, or given */
     float eps;
 };
 
@@ -59,7 +59,7 @@ struct kt_vocabulary { /* what the model can draw, for people; NULL-terminated l
 
 struct kt_model_config {
     char name[64];
-    int width, height, fps; /* pixels; 0 where a golden case has none */
+    int width, height, fps;     /* pixels; 0 where a golden case has none */
     struct kt_text_config text; /* vocab 0: absent */
     struct kt_dit_config dit;   /* num_layers 0: absent */
     struct kt_vae_config vae;
@@ -68,9 +68,9 @@ struct kt_model_config {
     struct kt_vocabulary vocabulary;
 };
 
-/* Reads `dir`/config.json of a model directory. Every value is range-checked and cross-checked (dim %
- * heads, width % 16, sink against block size, ...); unknown keys are refused. Errors: -ENOENT, -EBADMSG
- * with file, key, what was expected, what was found. */
+/* Reads `dir`/config.json of a model directory. Every value is range-checked and cross-checked (dim
+ * % heads, width % 16, sink against block size, ...); unknown keys are refused. Errors: -ENOENT,
+ * -EBADMSG with file, key, what was expected, what was found. */
 int kt_model_config_load(struct kt_model_config *out, const char *dir, struct kt_error *err);
 
 /* Reads a golden case's flat config.json; `kind` (32 bytes) receives its "kind". */

@@ -1,6 +1,6 @@
-/* Read-only view of a safetensors file (huggingface/safetensors format): an 8-byte little-endian header
- * length, a JSON header, then raw tensors. The file is memory-mapped and checked as a whole at open: every
- * range inside the file, no overlap, size = product of shape x dtype.
+/* Read-only view of a safetensors file (huggingface/safetensors format): an 8-byte little-endian
+ * header length, a JSON header, then raw tensors. The file is memory-mapped and checked as a whole
+ * at open: every range inside the file, no overlap, size = product of shape x dtype.
  *
  * Thread-safety: read-only after open. */
 #ifndef KT_ENGINE_WEIGHTS_SAFETENSORS_H
@@ -19,15 +19,15 @@ struct kt_tensor {
     enum kt_dtype dtype;
     int rank;
     int64_t shape[KT_TENSOR_RANK_MAX];
-    size_t count;     /* elements */
+    size_t count; /* elements */
     size_t bytes;
     const void *data; /* into the mapping; may be unaligned */
 };
 
 struct kt_safetensors;
 
-/* Opens, maps and checks `path`. Errors: -ENOENT..., -EBADMSG (malformed; the message says which tensor
- * or header field, what was expected and what was found). */
+/* Opens, maps and checks `path`. Errors: -ENOENT..., -EBADMSG (malformed; the message says which
+ * tensor or header field, what was expected and what was found). */
 int kt_safetensors_open(struct kt_safetensors **st, const char *path, struct kt_error *err);
 void kt_safetensors_close(struct kt_safetensors **st);
 
@@ -37,22 +37,24 @@ int kt_safetensors_count(const struct kt_safetensors *st);
 const struct kt_tensor *kt_safetensors_at(const struct kt_safetensors *st, int i);
 const char *kt_safetensors_path(const struct kt_safetensors *st);
 
-/* Finds `name` (printf-style through `format`) and checks that it is a float tensor of exactly `shape`
+/* Finds `name` (printf-style through `format`) and checks that it is a float tensor of exactly
+ * `shape`
  * (`rank` dims). On error the message names file, tensor, what was expected and what was found.
  * Errors: -ENOENT missing, -EBADMSG wrong dtype or shape. */
 int kt_safetensors_expect(const struct kt_safetensors *st, const struct kt_tensor **out,
-                          const int64_t *shape, int rank, struct kt_error *err, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+                          const int64_t *shape, int rank, struct kt_error *err, const char *format,
+                          ...) __attribute__((format(printf, 6, 7)));
 
 /* Converts a float tensor (F32, F16, BF16) to fp32 in `out` [count]. */
 void kt_tensor_to_f32(const struct kt_tensor *t, float *out);
 
 /* Like kt_safetensors_expect, then a new malloc'ed fp32 copy that the caller frees. */
-int kt_safetensors_load_f32(const struct kt_safetensors *st, float **out, const int64_t *shape, int rank,
-                            struct kt_error *err, const char *format, ...)
+int kt_safetensors_load_f32(const struct kt_safetensors *st, float **out, const int64_t *shape,
+                            int rank, struct kt_error *err, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
-/* Writes a file of `n` tensors (tests, golden dumps, cold checkpoints); through a temporary name. */
+/* Writes a file of `n` tensors (tests, golden dumps, cold checkpoints); through a temporary name.
+ */
 int kt_safetensors_write(const char *path, const struct kt_tensor *tensors, int n,
                          struct kt_error *err);
 

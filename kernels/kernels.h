@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3 };
+enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4 };
 
 /* What a linear applies to x*W^T + b. tanh form of GELU everywhere (model.md). */
 enum kt_act { KT_ACT_NONE = 0, KT_ACT_GELU_TANH = 1, KT_ACT_SILU = 2 };

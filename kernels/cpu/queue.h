@@ -48,22 +48,16 @@ struct kt_conv {
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */
 int kt_cpu_to_f32(float *dst, const void *src, enum kt_dtype dtype, size_t n);
 
-/* Output extent of a convolution call; zero or negative where the input is too small. */
-static inline int kt_conv_out_t(const struct kt_conv_desc *d, const struct kt_conv_args *a)
-{
-    return a->t_in < d->kt ? 0 : (a->t_in - d->kt) / d->st + 1;
-}
+/* What a convolution call covers. `past` frames come before x; `h_in`, `w_in` are what the filter
+ * sees. */
+struct kt_conv_shape {
+    int past;       /* frames before x: kt - 1 if causal, else 0 */
+    int h_in, w_in; /* doubled if the convolution upsamples */
+    int t_out, h_out, w_out;
+};
 
-static inline int kt_conv_out_h(const struct kt_conv_desc *d, const struct kt_conv_args *a)
-{
-    const int padded = a->h + d->pad_top + d->pad_bottom;
-    return padded < d->kh ? 0 : (padded - d->kh) / d->sh + 1;
-}
-
-static inline int kt_conv_out_w(const struct kt_conv_desc *d, const struct kt_conv_args *a)
-{
-    const int padded = a->w + d->pad_left + d->pad_right;
-    return padded < d->kw ? 0 : (padded - d->kw) / d->sw + 1;
-}
+/* -EINVAL where the input is too small for the filter. */
+int kt_conv_shape_of(struct kt_conv_shape *s, const struct kt_conv_desc *d,
+                     const struct kt_conv_args *a);
 
 #endif

@@ -37,7 +37,7 @@ static int desc_is_valid(const struct kt_conv_desc *d)
 {
     return d->c_in > 0 && d->c_out > 0 && d->kt > 0 && d->kh > 0 && d->kw > 0 && d->st > 0 &&
            d->sh > 0 && d->sw > 0 && d->pad_top >= 0 && d->pad_bottom >= 0 && d->pad_left >= 0 &&
-           d->pad_right >= 0 && d->weight;
+           d->pad_right >= 0 && d->weight && (!d->causal || d->st == 1);
 }
 
 int kt_ref_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d)
@@ -64,6 +64,36 @@ int kt_ref_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_c
     return 0;
 }
 
+int kt_conv_shape_of(struct kt_conv_shape *s, const struct kt_conv_desc *d,
+                     const struct kt_conv_args *a)
+{
+    if (a->t_in < 1 || a->h < 1 || a->w < 1 || (a->past && !d->causal)) {
+        return -EINVAL;
+    }
+    s->past = d->causal ? d->kt - 1 : 0;
+    s->h_in = d->upsample ? 2 * a->h : a->h;
+    s->w_in = d->upsample ? 2 * a->w : a->w;
+    const int t = a->t_in + s->past - d->kt, h = s->h_in + d->pad_top + d->pad_bottom - d->kh;
+    const int w = s->w_in + d->pad_left + d->pad_right - d->kw;
+    if (t < 0 || h < 0 || w < 0) {
+        return -EINVAL;
+    }
+    s->t_out = t / d->st + 1;
+    s->h_out = h / d->sh + 1;
+    s->w_out = w / d->sw + 1;
+    return 0;
+}
+
+/* Frame t of what the filter sees, counted from the first frame before x; NULL: zeros. */
+static const float *frame_at(const struct kt_conv *c, const struct kt_conv_args *a, int past, int t)
+{
+    const size_t frame = (size_t)a->h * a->w * c->d.c_in;
+    if (t >= past) {
+        return (const float *)a->x + (size_t)(t - past) * frame;
+    }
+    return a->past ? (const float *)a->past + (size_t)t * frame : NULL;
+}
+
 /* Adds one tap of one output pixel: sum[c_out] += x[c_in] * w[c_in, c_out]. */
 static void add_tap(double *sum, const float *x, const float *w, int c_in, int c_out)
 {
@@ -74,38 +104,47 @@ static void add_tap(double *sum, const float *x, const float *w, int c_in, int c
     }
 }
 
-/* The window of output pixel (t, y, x); taps outside the picture are zero padding and add nothing.
- */
-static void sum_pixel(double *sum, const struct kt_conv *c, const struct kt_conv_args *a, int t,
-                      int y, int x)
+/* Adds the filter's frame `dt` at output pixel (y, x), whose input frame is `frame`; taps outside
+ * the picture are zero padding and add nothing. */
+static void add_frame(double *sum, const struct kt_conv *c, const struct kt_conv_shape *s,
+                      const float *frame, int dt, int y, int x)
 {
     const struct kt_conv_desc *d = &c->d;
+    const int shift = d->upsample ? 1 : 0, w_stored = s->w_in >> shift;
     const size_t tap_size = (size_t)d->c_in * d->c_out;
-    for (int o = 0; o < d->c_out; o++) {
+    const float *w = c->weight + (size_t)dt * d->kh * d->kw * tap_size;
+    for (int dy = 0; dy < d->kh; dy++) {
+        for (int dx = 0; dx < d->kw; dx++, w += tap_size) {
+            const int iy = y * d->sh + dy - d->pad_top, ix = x * d->sw + dx - d->pad_left;
+            if (iy < 0 || iy >= s->h_in || ix < 0 || ix >= s->w_in) {
+                continue;
+            }
+            const size_t pixel = (size_t)(iy >> shift) * w_stored + (ix >> shift);
+            add_tap(sum, frame + pixel * d->c_in, w, d->c_in, d->c_out);
+        }
+    }
+}
+
+static void sum_pixel(double *sum, const struct kt_conv *c, const struct kt_conv_args *a,
+                      const struct kt_conv_shape *s, const int at[3])
+{
+    for (int o = 0; o < c->d.c_out; o++) {
         sum[o] = c->bias ? c->bias[o] : 0.0;
     }
-    const float *w = c->weight;
-    for (int dt = 0; dt < d->kt; dt++) {
-        for (int dy = 0; dy < d->kh; dy++) {
-            for (int dx = 0; dx < d->kw; dx++, w += tap_size) {
-                const int it = t * d->st + dt;
-                const int iy = y * d->sh + dy - d->pad_top, ix = x * d->sw + dx - d->pad_left;
-                if (iy < 0 || iy >= a->h || ix < 0 || ix >= a->w) {
-                    continue;
-                }
-                const size_t pixel = ((size_t)it * a->h + iy) * a->w + ix;
-                add_tap(sum, (const float *)a->x + pixel * d->c_in, w, d->c_in, d->c_out);
-            }
+    for (int dt = 0; dt < c->d.kt; dt++) {
+        const float *frame = frame_at(c, a, s->past, at[0] * c->d.st + dt);
+        if (frame) {
+            add_frame(sum, c, s, frame, dt, at[1], at[2]);
         }
     }
 }
 
 int kt_ref_conv(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a)
 {
-    const int t_out = kt_conv_out_t(&c->d, a), h_out = kt_conv_out_h(&c->d, a);
-    const int w_out = kt_conv_out_w(&c->d, a), c_out = c->d.c_out;
-    if (t_out < 1 || h_out < 1 || w_out < 1) {
-        return -EINVAL;
+    struct kt_conv_shape s;
+    const int rc = kt_conv_shape_of(&s, &c->d, a), c_out = c->d.c_out;
+    if (rc != 0) {
+        return rc;
     }
     double *sum = kt_queue_workspace(q, (size_t)c_out * sizeof(double));
     if (!sum) {
@@ -114,11 +153,11 @@ int kt_ref_conv(struct kt_queue *q, const struct kt_conv *c, const struct kt_con
     q->stats.launches++;
     float *out = a->y;
     const float *residual = a->residual;
-    for (int t = 0; t < t_out; t++) {
-        for (int y = 0; y < h_out; y++) {
-            for (int x = 0; x < w_out; x++) {
-                sum_pixel(sum, c, a, t, y, x);
-                const size_t at = (((size_t)t * h_out + y) * w_out + x) * c_out;
+    for (int t = 0; t < s.t_out; t++) {
+        for (int y = 0; y < s.h_out; y++) {
+            for (int x = 0; x < s.w_out; x++) {
+                sum_pixel(sum, c, a, &s, (const int[3]){t, y, x});
+                const size_t at = (((size_t)t * s.h_out + y) * s.w_out + x) * c_out;
                 for (int o = 0; o < c_out; o++) {
                     const double v = sum[o] + (residual ? residual[at + o] : 0.0);
                     out[at + o] = (float)(a->relu && v < 0.0 ? 0.0 : v);

@@ -36,7 +36,7 @@ struct kt_vae_config {
     int dim_mult[KT_VAE_LEVELS_MAX];
     int temporal_downsample[KT_VAE_LEVELS_MAX]; /* levels - 1 entries, encoder order */
     float mean[KT_Z_DIM_MAX], std[KT_Z_DIM_MAX];
-    /* taehv */
+    /* taehv (its latent_channels is z_dim) */
     int widths[4], time_upscale[3], space_upscale[3], frames_to_trim;
 };
 
@@ -57,6 +57,14 @@ struct kt_vocabulary { /* what the model can draw, for people; NULL-terminated l
     struct json_t *json; /* the whole object as it stands in the file, for the page */
 };
 
+/* What a golden case of kind causal_wan_rollout does. */
+enum { KT_GOLDEN_SWITCHES_MAX = 64 };
+struct kt_golden_plan {
+    int num_frames; /* latent frames; 0: not said */
+    int switches;   /* prompt k + 1 takes effect at switch_frames[k], rising */
+    int switch_frames[KT_GOLDEN_SWITCHES_MAX];
+};
+
 struct kt_model_config {
     char name[64];
     int width, height, fps;     /* pixels; 0 where a golden case has none */
@@ -66,17 +74,24 @@ struct kt_model_config {
     struct kt_vae_config preview_vae;
     struct kt_sampler_config sampler;
     struct kt_vocabulary vocabulary;
+    struct kt_golden_plan golden; /* of a golden case, else zero */
 };
 
-/* Reads `dir`/config.json of a model directory. Every value is range-checked and cross-checked (dim
- * % heads, width % 16, sink against block size, ...); unknown keys are refused. Errors: -ENOENT,
- * -EBADMSG with file, key, what was expected, what was found. */
+/* Reads `dir`/config.json of a model directory (at most 1 MiB). Every value is range-checked and
+ * cross-checked (dim % heads, video size against patch, sink against block, what one part makes
+ * against what the next one reads); unknown keys (with the nearest name), duplicate keys and file
+ * names with a directory are refused. On error *out is zeroed. Errors: those of open(2), -EFBIG,
+ * -EBADMSG with file, key path, what was expected, what was found. */
 int kt_model_config_load(struct kt_model_config *out, const char *dir, struct kt_error *err);
 
-/* Reads a golden case's flat config.json; `kind` (32 bytes) receives its "kind". */
+/* Reads a golden case's flat config.json; `kind` (32 bytes) receives its "kind". Only the part that
+ * the kind names is filled (its `file` is weights.safetensors), plus dit.latent_h and latent_w for
+ * every kind that has them. Keys that are left out have model.md's values; unknown keys are ignored
+ * (cases carry notes). */
 int kt_model_config_load_golden(struct kt_model_config *out, char *kind, const char *dir,
                                 struct kt_error *err);
 
+/* Frees the vocabulary and zeroes *c. NULL accepted. */
 void kt_model_config_free(struct kt_model_config *c);
 
 #endif

@@ -57,8 +57,10 @@ char *kt_print_welcome(const struct kt_welcome *w)
     char seed[24];
     snprintf(seed, sizeof(seed), "%llu", (unsigned long long)w->seed);
     json_t *video =
-        json_pack("{s:i s:i s:i s:i s:i}", "width", w->width, "height", w->height, "fps", w->fps,
-                  "frames_per_latent", w->frames_per_latent, "block_frames", w->block_frames);
+        json_pack("{s:i s:i s:i s:i s:i s:{s:s s:s s:s s:b}}", "width", w->width, "height",
+                  w->height, "fps", w->fps, "frames_per_latent", w->frames_per_latent,
+                  "block_frames", w->block_frames, "color_space", "matrix", "bt709", "primaries",
+                  "bt709", "transfer", "bt709", "fullRange", 0);
     return dump(json_pack("{s:s s:i s:s s:b s:s s:s s:o s:o s:I s:o s:i s:s s:o s:s s:i s:o}", //
                           "type", "welcome",                                                   //
                           "protocol", KT_PROTOCOL_VERSION,                                     //

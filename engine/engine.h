@@ -29,6 +29,8 @@ enum { KT_PROMPT_BYTES_MAX = 8192 };
 
 struct kt_engine_params {
     const char *model_dir;
+    const struct kt_model_config
+        *config; /* NULL: model_dir/config.json; else used instead (copied) */
     struct kt_device_params device;
     int timelines_max;        /* live timelines, branches included; 0: 2 */
     int snapshots_max;        /* snapshots alive at once; 0: 8 per timeline */
@@ -131,6 +133,16 @@ int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                        struct kt_error *err);
 /* The same, but raw planar RGB (host, fp32), as golden cases list it. */
 int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err);
+
+/* Forgets every latent from `at` on, as if it had never been made: blocks need not start at
+ * multiples of the block size, so a cut may fall inside one. A block in flight is abandoned.
+ * Possible back to the last switch and as far as pages and tails are kept (about two blocks):
+ * -ERANGE beyond, with the timeline unchanged. Copies nothing. */
+int kt_timeline_rewind(struct kt_timeline *t, int64_t at, struct kt_error *err);
+
+/* The last step's predicted flow v [block, out_dim, h, w] (host, fp32), for golden cases. -EINVAL
+ * without one. */
+int kt_timeline_flow(const struct kt_timeline *t, float *out);
 
 /* ---- snapshots: pages, latents, tail and position by reference; 0 bytes of tensors copied ---- */
 

@@ -1,0 +1,128 @@
+/* Encoded prompts: an LRU by cleaned text over a fixed pool, so that a prompt typed again, or by
+ * somebody else, costs nothing. A context that a timeline holds is never recycled. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/assert.h"
+#include "engine/parts.h"
+
+static struct kt_context *find(struct kt_engine *e, const char *text)
+{
+    for (int i = 0; i < e->contexts_max; i++) {
+        if (e->contexts[i].has_text && strcmp(e->contexts[i].text, text) == 0) {
+            return &e->contexts[i];
+        }
+    }
+    return NULL;
+}
+
+static struct kt_context *recycle(struct kt_engine *e)
+{
+    struct kt_context *oldest = NULL;
+    for (int i = 0; i < e->contexts_max; i++) {
+        struct kt_context *c = &e->contexts[i];
+        if (c->refs == 0 && (!oldest || c->used < oldest->used)) {
+            oldest = c;
+        }
+    }
+    if (oldest) {
+        oldest->has_text = 0;
+    }
+    return oldest;
+}
+
+static void hold(struct kt_context *c)
+{
+    c->refs++;
+    c->used = ++c->engine->lru_clock;
+}
+
+static int encode(struct kt_engine *e, const char *text, size_t n, int *rows, struct kt_error *err)
+{
+    int32_t ids[1024];
+    int cap = e->config.text.text_len < 1024 ? e->config.text.text_len : 1024;
+    int count = kt_tokenizer_encode(e->tokenizer, text, n, ids, cap, err);
+    if (count < 0) {
+        return count;
+    }
+    *rows = count < e->config.dit.text_len ? count : e->config.dit.text_len;
+    return kt_text_encoder_run(e->encoder, ids, count, e->text_rows, err);
+}
+
+int kt_context_from_text(struct kt_engine *e, struct kt_context **ctx, const char *text, size_t n,
+                         struct kt_error *err)
+{
+    char clean[KT_PROMPT_BYTES_MAX + 1];
+    if (!e->tokenizer || !e->encoder) {
+        return kt_fail(err, -ENOTSUP, "model '%s' has no %s", e->config.name,
+                       e->encoder ? "tokenizer in this build" : "text encoder");
+    }
+    if (n > KT_PROMPT_BYTES_MAX) {
+        return kt_fail(err, -EMSGSIZE, "prompt: expected at most %d bytes, found %zu",
+                       KT_PROMPT_BYTES_MAX, n);
+    }
+    int length = kt_text_clean(text, n, clean, sizeof(clean), err);
+    if (length < 0) {
+        return length;
+    }
+    struct kt_context *c = find(e, clean);
+    if (c) {
+        hold(c);
+        *ctx = c;
+        return 0;
+    }
+    c = recycle(e);
+    if (!c) {
+        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
+    }
+    int rows = 0, rc = encode(e, clean, (size_t)length, &rows, err);
+    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err)) < 0) {
+        return rc;
+    }
+    memcpy(c->text, clean, (size_t)length + 1);
+    c->has_text = 1;
+    hold(c);
+    *ctx = c;
+    return 0;
+}
+
+int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const float *rows, int n,
+                         struct kt_error *err)
+{
+    if (n < 0 || n > e->config.dit.text_len) {
+        return kt_fail(err, -EINVAL, "context: expected 0 to %d rows, found %d",
+                       e->config.dit.text_len, n);
+    }
+    KT_ASSERT(e->dev->act_size == sizeof(float)); /* other devices convert here */
+    struct kt_context *c = recycle(e);
+    if (!c) {
+        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
+    }
+    size_t bytes = (size_t)n * (size_t)e->config.dit.text_dim * sizeof(float);
+    int rc = kt_device_upload(e->dev, e->text_rows, rows, bytes);
+    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, n, err)) < 0) {
+        return rc;
+    }
+    hold(c);
+    *ctx = c;
+    return 0;
+}
+
+struct kt_context *kt_context_ref(struct kt_context *c)
+{
+    if (c) {
+        KT_ASSERT(c->refs > 0);
+        c->refs++;
+    }
+    return c;
+}
+
+void kt_context_unref(struct kt_context **c)
+{
+    if (c && *c) {
+        KT_ASSERT((*c)->refs > 0);
+        (*c)->refs--;
+        *c = NULL;
+    }
+}

@@ -1,0 +1,76 @@
+/* Inside of the engine, shared by engine.c, context.c, timeline.c and snapshot.c; nobody else
+ * includes it. */
+#ifndef KT_ENGINE_PARTS_H
+#define KT_ENGINE_PARTS_H
+
+#include "engine/dit/dit.h"
+#include "engine/engine.h"
+#include "engine/kv/history.h"
+#include "engine/sched/timestep.h"
+#include "engine/text/text_encoder.h"
+#include "engine/text/tokenizer.h"
+#include "engine/vae/vae.h"
+
+struct kt_context {
+    struct kt_engine *engine;
+    struct kt_dit_context dit;
+    int refs;      /* holders; 0: cached only, may be recycled */
+    uint64_t used; /* LRU stamp */
+    char *text;    /* cleaned text it encodes, KT_PROMPT_BYTES_MAX + 1 bytes, "" for none */
+    int has_text;
+};
+
+struct kt_block { /* the block in flight */
+    int active, steps, next;
+    int picks[KT_STEPS_MAX];
+    float *x, *v;    /* [f32] [block, in_dim, h, w] */
+    float *noise;    /* [f32] fresh noise; given noises lie behind it */
+    int given_steps; /* renoise tensors given, -1: counter-based */
+};
+
+struct kt_timeline {
+    struct kt_engine *engine;
+    int in_use;
+    uint64_t seed;
+    struct kt_context *context;
+    struct kt_history history;
+    struct kt_block block;
+};
+
+struct kt_snapshot {
+    struct kt_engine *engine;
+    int refs;
+    uint64_t seed;
+    struct kt_context *context;
+    struct kt_history history;
+};
+
+struct kt_engine {
+    struct kt_model_config config;
+    struct kt_schedule schedule;
+    struct kt_window_shape shape;
+    struct kt_device *dev;
+    struct kt_tokenizer *tokenizer;  /* NULL: no tokenizer */
+    struct kt_text_encoder *encoder; /* NULL: no encoder */
+    struct kt_dit *dit;
+    struct kt_vae *vae; /* NULL: no VAE */
+    struct kt_vae_info vae_info;
+    struct kt_slab pages, clean;
+
+    int contexts_max, timelines_max, snapshots_max, tails_kept;
+    struct kt_context *contexts;
+    void *context_memory, *text_rows; /* text_rows: [act] [text_len, text_dim] */
+    char *context_texts;
+    uint64_t lru_clock;
+    struct kt_timeline *timelines;
+    struct kt_snapshot *snapshots;
+    float *rgb;           /* [f32] [frames_per_latent, 3, height, width] */
+    uint8_t *i420;        /* device, frames_per_latent frames */
+    size_t latent_floats; /* in_dim * latent_h * latent_w */
+    uint64_t snapshot_bytes_copied;
+};
+
+/* A free timeline slot, cleared, or NULL. */
+struct kt_timeline *kt_engine_take_timeline(struct kt_engine *e);
+
+#endif

@@ -1,0 +1,21 @@
+/* Sub-commands of the `kinetype` binary: one function each, listed in cli/commands.c.
+ *
+ * A command gets argv with its own name at [0], prints results to stdout and errors to stderr, and
+ * returns the process's exit status: 0 done, 1 failed, 2 wrong usage. */
+#ifndef KT_CLI_COMMAND_H
+#define KT_CLI_COMMAND_H
+
+struct kt_command_entry {
+    const char *name;
+    const char *arguments; /* for the usage line */
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+extern const struct kt_command_entry kt_commands[]; /* ends with a NULL name */
+
+int kt_cli_golden(int argc, char **argv);
+int kt_cli_bench(int argc, char **argv);
+int kt_cli_info(int argc, char **argv);
+
+#endif

@@ -117,6 +117,12 @@ int kt_timeline_block(struct kt_timeline *t, int steps, struct kt_error *err);
 int64_t kt_timeline_latents(const struct kt_timeline *t); /* finished latents of the stream */
 int64_t kt_timeline_decoded(const struct kt_timeline *t); /* latents decoded so far */
 
+struct kt_timeline_progress {
+    int64_t latents, decoded;
+    int block_active, steps_left; /* of the block in flight */
+};
+void kt_timeline_get_progress(const struct kt_timeline *t, struct kt_timeline_progress *out);
+
 /* Copies finished latent `index` [out_dim, h, w] to the host. Only the last `window` latents (and
  * those not decoded yet) are kept: -ERANGE. */
 int kt_timeline_latent(const struct kt_timeline *t, int64_t index, float *out);
@@ -131,6 +137,8 @@ int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v);
  * is left to decode. */
 int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                        struct kt_error *err);
+/* Milliseconds the last kt_timeline_decode spent on colour conversion and copy-out. */
+double kt_engine_convert_ms(const struct kt_engine *e);
 /* The same, but raw planar RGB (host, fp32), as golden cases list it. */
 int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err);
 

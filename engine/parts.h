@@ -68,6 +68,7 @@ struct kt_engine {
     uint8_t *i420;        /* device, frames_per_latent frames */
     size_t latent_floats; /* in_dim * latent_h * latent_w */
     uint64_t snapshot_bytes_copied;
+    double convert_ms;
 };
 
 /* A free timeline slot, cleared, or NULL. */

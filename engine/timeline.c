@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/assert.h"
+#include "engine/base/clock.h"
 #include "engine/parts.h"
 
 /* Noise is keyed by (seed, latent, step), so a latent made again draws the same noise (design.md,
@@ -59,6 +60,16 @@ int64_t kt_timeline_latents(const struct kt_timeline *t)
 int64_t kt_timeline_decoded(const struct kt_timeline *t)
 {
     return t->history.decoded;
+}
+
+void kt_timeline_get_progress(const struct kt_timeline *t, struct kt_timeline_progress *out)
+{
+    *out = (struct kt_timeline_progress){
+        .latents = t->history.latents,
+        .decoded = t->history.decoded,
+        .block_active = t->block.active,
+        .steps_left = t->block.active ? t->block.steps - t->block.next : 0,
+    };
 }
 
 /* Takes `n` items or none. */
@@ -432,12 +443,19 @@ int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                              .h = e->vae_info.height,
                              .scale = e->vae_info.scale,
                              .offset = e->vae_info.offset};
+    int64_t start = kt_now_ns();
     int rc = e->dev->k.to_i420(e->dev->q, &a);
     for (int f = 0; f < frames && i420 && rc == 0; f++) {
         rc = kt_device_download(e->dev, i420 + frame_bytes * (size_t)f, e->i420 + bytes * (size_t)f,
                                 bytes);
     }
+    e->convert_ms = kt_ms_since(start);
     return rc < 0 ? kt_fail(err, rc, "decode: conversion failed") : frames;
+}
+
+double kt_engine_convert_ms(const struct kt_engine *e)
+{
+    return e->convert_ms;
 }
 
 int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err)

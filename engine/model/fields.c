@@ -1,14 +1,12 @@
 #include "engine/model/fields.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "engine/base/file.h"
 #include "engine/base/name.h"
 
 enum { TABLE_MAX = 40, SHOWN_MAX = 64 };
@@ -273,46 +271,18 @@ int kt_fields_read(const struct kt_fields_source *src, const char *section, cons
 /* --- files ---------------------------------------------------------------------------------------
  */
 
-static int read_at_most(const char *file, char **out, size_t *n, size_t bytes_max)
-{
-    const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    ssize_t got = 1;
-    int r = 0;
-
-    *n = 0;
-    if (fd < 0) {
-        return -errno;
-    }
-    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
-        r = S_ISDIR(info.st_mode) ? -EISDIR : -EINVAL;
-    } else if ((size_t)info.st_size > bytes_max) {
-        r = -EFBIG;
-    } else if (!(*out = malloc((size_t)info.st_size + 1))) {
-        r = -ENOMEM;
-    }
-    while (r == 0 && *n < (size_t)info.st_size && got > 0) {
-        got = read(fd, *out + *n, (size_t)info.st_size - *n);
-        *n += got > 0 ? (size_t)got : 0;
-        r = got < 0 ? -errno : 0;
-    }
-    close(fd);
-    return r;
-}
-
 int kt_fields_parse_file(const struct kt_fields_source *src, json_t **out, size_t bytes_max)
 {
     json_error_t error;
     char *text = NULL;
     size_t n;
-    int r = read_at_most(src->file, &text, &n, bytes_max);
+    int r = kt_file_read(src->file, bytes_max, &text, &n, src->err);
 
     *out = NULL;
-    if (r == -EFBIG) {
-        kt_fail(src->err, r, "%s: expected at most %zu bytes", src->file, bytes_max);
-    } else if (r < 0) {
-        kt_fail(src->err, r, "%s: cannot read: %s", src->file, strerror(-r));
-    } else if (!(*out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error))) {
+    if (r < 0) {
+        return r;
+    }
+    if (!(*out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error))) {
         r = kt_fail(src->err, -EBADMSG, "%s:%d:%d: malformed JSON: %s", src->file, error.line,
                     error.column, kt_name_show(error.text).text);
     } else if (!json_is_object(*out)) {

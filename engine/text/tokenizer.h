@@ -12,20 +12,24 @@
 
 struct kt_tokenizer;
 
+/* Loads a SentencePiece model (at most 64 MiB) whose end-of-sequence piece has id 1. Errors: as
+ * kt_file_read, -EBADMSG not such a model, -ENOMEM, -ENOTSUP built without SentencePiece. */
 int kt_tokenizer_open(struct kt_tokenizer **tok, const char *spiece_path, struct kt_error *err);
 void kt_tokenizer_close(struct kt_tokenizer **tok);
+/* Number of pieces: every id is below it. */
 int kt_tokenizer_vocab(const struct kt_tokenizer *tok);
 
-/* Html-unescape twice (named basic and numeric entities), collapse runs of Unicode whitespace to
- * one space, strip. `in` is `n` bytes, not necessarily terminated. Returns the length written to
- * out (which is NUL-terminated; a cap of n + 1 is always enough), -EILSEQ for invalid UTF-8 (the
- * message says at which byte), -ENOSPC. ftfy's mojibake repair, which upstream also runs, is not
- * reproduced. */
+/* Html-unescape twice (the named entities of HTML 4 and numeric ones, as Python's html.unescape
+ * resolves them), collapse runs of Unicode whitespace to one space, strip. `in` is `n` bytes, not
+ * necessarily terminated; `out` may be `in`. Returns the length written to out (which is
+ * NUL-terminated). Errors: -EILSEQ for invalid UTF-8 or a NUL (the message says at which byte),
+ * -ENOSPC when cap is below n + 1, which is always enough. ftfy's mojibake repair, which upstream
+ * also runs, is not reproduced, nor are the entities that only HTML 5 names. */
 int kt_text_clean(const char *in, size_t n, char *out, size_t cap, struct kt_error *err);
 
-/* Ids of cleaned text plus eos, at most `cap` (text_len) with the eos kept last. Control pieces
- * typed by a user (`<pad>`, `</s>`, extra ids) are text, never control ids. Returns the count or a
- * negative errno. */
+/* Ids of cleaned text plus eos, at most `cap` (text_len, >= 1) with the eos kept last. Control
+ * pieces typed by a user (`<pad>`, `</s>`, extra ids) are text, never control ids: they come out as
+ * the pieces of their letters. May allocate. Returns the count, or -EINVAL, -ENOMEM. */
 int kt_tokenizer_encode(const struct kt_tokenizer *tok, const char *text, size_t n, int32_t *ids,
                         int cap, struct kt_error *err);
 

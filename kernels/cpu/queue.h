@@ -48,6 +48,8 @@ struct kt_conv {
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */
 int kt_cpu_to_f32(float *dst, const void *src, enum kt_dtype dtype, size_t n);
 
+int kt_conv_desc_is_valid(const struct kt_conv_desc *d);
+
 /* What a convolution call covers. `past` frames come before x; `h_in`, `w_in` are what the filter
  * sees. */
 struct kt_conv_shape {

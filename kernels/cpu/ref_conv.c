@@ -33,7 +33,7 @@ static int load_channels_last(struct kt_conv *c, const struct kt_conv_desc *d)
     return rc;
 }
 
-static int desc_is_valid(const struct kt_conv_desc *d)
+int kt_conv_desc_is_valid(const struct kt_conv_desc *d)
 {
     return d->c_in > 0 && d->c_out > 0 && d->kt > 0 && d->kh > 0 && d->kw > 0 && d->st > 0 &&
            d->sh > 0 && d->sw > 0 && d->pad_top >= 0 && d->pad_bottom >= 0 && d->pad_left >= 0 &&
@@ -42,7 +42,7 @@ static int desc_is_valid(const struct kt_conv_desc *d)
 
 int kt_ref_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d)
 {
-    if (!c || !q || !d || !desc_is_valid(d)) {
+    if (!c || !q || !d || !kt_conv_desc_is_valid(d)) {
         return -EINVAL;
     }
     struct kt_conv *made = calloc(1, sizeof(*made));

@@ -1,6 +1,8 @@
 /* The CPU table, filled upwards: the reference covers every op, then each level that was compiled
  * in, that the machine has and that the mask allows overwrites what it does faster. */
+#include "kernels/cpu/dnnl.h"
 #include "kernels/cpu/ref.h"
+#include "kernels/cpu/simd/simd.h"
 
 static void fill_reference(struct kt_kernels *k)
 {
@@ -41,8 +43,40 @@ static void fill_reference(struct kt_kernels *k)
     };
 }
 
+#ifdef KT_HAVE_X86_SIMD
+static int machine_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+
+static int machine_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static void fill_simd(struct kt_kernels *k, unsigned mask)
+{
+    if ((mask & KT_CPU_AVX512) && machine_has_avx512() && kt_dnnl_allows(KT_CPU_AVX512)) {
+        kt_simd_fill_avx512(k);
+    } else if (machine_has_avx2() && kt_dnnl_allows(KT_CPU_SIMD)) {
+        kt_simd_fill_avx2(k);
+    }
+}
+#else
+static void fill_simd(struct kt_kernels *k, unsigned mask)
+{
+    (void)k, (void)mask;
+}
+#endif
+
 void kt_kernels_cpu(struct kt_kernels *out, unsigned mask)
 {
-    (void)mask;
     fill_reference(out);
+    if (mask & KT_CPU_SIMD) {
+        fill_simd(out, mask);
+    }
+    if (mask & KT_CPU_DNNL) {
+        kt_dnnl_fill(out);
+    }
 }

@@ -1,0 +1,64 @@
+/* checkkern: every op of every level against the fp32 reference (never against another fast level),
+ * in the manner of dav1d's checkasm. A check is one function per op: it makes inputs, runs the
+ * reference and the level on the same data and compares. Outputs are poisoned with NaN and every
+ * buffer lies between guard bands that are NaN too: what reads beyond an input spoils its result,
+ * what writes beyond is seen. */
+#ifndef KT_TESTS_KERNELS_CHECKKERN_H
+#define KT_TESTS_KERNELS_CHECKKERN_H
+
+#include "kernels/kernels.h"
+
+enum ck_fill { CK_NORMAL, CK_ZEROS, CK_LARGE, CK_DENORMAL, CK_MIXED, CK_FILLS };
+
+struct ck_run; /* one (op, shape, fill) under test */
+
+struct ck {
+    struct kt_kernels ref, level; /* `level`: under test */
+    struct kt_queue *ref_q, *q;
+    const char *level_name;
+    int threads, bench;
+    uint64_t seed;
+    double peak_gflops; /* measured, all threads; bench only */
+    double block_ms, block_min_ms; /* bench: one block of the demo model, by medians, by minima */
+    int passed, failed;
+};
+
+/* A buffer of n floats between guard bands, all NaN. Freed by ck_end. */
+float *ck_floats(struct ck_run *r, size_t n);
+/* The same, filled with seeded values of the run's fill, times `scale`. */
+float *ck_input(struct ck_run *r, size_t n, float scale);
+/* Seeded normals whatever the fill: weights, cosines. */
+float *ck_weights(struct ck_run *r, size_t n, float scale);
+float *ck_copy(struct ck_run *r, const float *x, size_t n);
+
+struct ck_run *ck_begin(struct ck *c, const char *op, const char *shape, enum ck_fill fill);
+/* Compares n floats with the op's tolerance (tolerance.h). */
+void ck_compare(struct ck_run *r, const float *want, const float *got, size_t n);
+/* Bit for bit, any type. */
+void ck_same(struct ck_run *r, const void *want, const void *got, size_t bytes, const char *what);
+void ck_status(struct ck_run *r, int rc); /* an op that was called returned this */
+void ck_end(struct ck_run *r);            /* guards, verdict, memory */
+
+/* Times fn(ctx), median and minimum of enough rounds (on a busy machine the minimum is the kernel,
+ * the median the machine); `flop` per call; `per_block`: calls in one block of the demo model. */
+struct ck_bench {
+    const char *op, *shape;
+    double flop, per_block;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+void ck_time(struct ck *c, const struct ck_bench *b);
+
+/* One per file. In bench mode they time instead of comparing. */
+void check_linear(struct ck *c);
+void check_conv(struct ck *c);
+void check_attention(struct ck *c);
+void check_norms(struct ck *c);
+void check_elementwise(struct ck *c);
+void check_layouts(struct ck *c);
+
+/* Measured multiply-add peak of one thread in GFLOP/s for "avx2", "avx512" or anything else (SSE2).
+ */
+double ck_peak(const char *level);
+
+#endif

@@ -1,0 +1,32 @@
+/* How far a fast op may be from the reference, which adds up in double: relative L2 over the
+ * output, and the largest error relative to the largest value. One rounding to fp32 alone gives
+ * 3e-8. The whole engine has to stay within 2e-5 after 27 frames (golden cases), so single ops are
+ * held well below it. `observed`: the worst over all shapes, fills and levels when the bound was
+ * set. */
+#ifndef KT_TESTS_KERNELS_TOLERANCE_H
+#define KT_TESTS_KERNELS_TOLERANCE_H
+
+struct ck_tolerance {
+    const char *op;
+    double rel_l2, rel_max;
+    const char *observed, *reason;
+};
+
+static const struct ck_tolerance ck_tolerances[] = {
+    {"linear", 2e-6, 4e-6, "?",
+     "fp32 sums of k terms in order: error grows as sqrt(k), here to k = 1536"},
+    {"conv", 2e-6, 4e-6, "?", "as linear, k = taps * c_in"},
+    {"attention", 2e-6, 4e-6, "?", "fp32 logits: an error of 1e-7 * |logit| in the exponent"},
+    {"layer_norm", 5e-7, 2e-6, "?", "the mean is subtracted in fp32"},
+    {"rms_norm", 3e-7, 1e-6, "?", "fp32 sum of squares, one square root, two products"},
+    {"channel_norm", 3e-7, 1e-6, "?", "as rms_norm, and exp to 2 ulp"},
+    {"rope", 2e-7, 5e-7, "?", "two products and a sum"},
+    {"residual", 1e-7, 2e-7, "?", "one fused multiply-add"},
+    {"mul_gelu", 3e-7, 1e-6, "?", "exp to 2 ulp"},
+    {"tanh3", 3e-7, 1e-6, "?", "tanh"},
+    {"sample_step", 2e-7, 5e-7, "?", "a few products"},
+    {"to_i420", 0, 0, "?", "compared as bytes: at most one step apart"},
+    {"exact", 0, 0, "0", "moves values, or the same code on all levels: the same bits"},
+};
+
+#endif

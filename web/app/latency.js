@@ -1,0 +1,55 @@
+// From the key to the picture: the one number that matters.
+//
+// A commit waits here with the time of its key event until the first picture of a newer epoch, made under its revision,
+// has arrived and is on the screen. A commit that a later one overtook never gets a picture and is not counted.
+
+import { Recent } from '../core/stats.js';
+
+const WAITING_MAX = 32;
+
+export class Latency {
+    constructor() {
+        this._waiting = [];
+        this._epoch = -1; // on the screen
+        this.shown = new Recent();
+        this.received = new Recent();
+    }
+
+    // A new session counts its epochs anew.
+    reset() {
+        this._epoch = -1;
+    }
+
+    commit(rev, keyMs) {
+        this._waiting.push({ rev, keyMs, after: this._epoch, receivedMs: null });
+        if (this._waiting.length > WAITING_MAX) {
+            this._waiting.shift();
+        }
+    }
+
+    arrived({ epoch, revision, atMs }) {
+        const commit = this._answered(epoch, revision);
+        if (commit && commit.receivedMs === null) {
+            commit.receivedMs = atMs;
+        }
+    }
+
+    // Milliseconds when this picture is the answer to a commit, else null.
+    onShown({ epoch, revision, shownMs }) {
+        const commit = this._answered(epoch, revision);
+        this._epoch = epoch;
+        if (!commit) {
+            return null;
+        }
+        this._waiting = this._waiting.filter((c) => c.rev > revision);
+        const ms = shownMs - commit.keyMs;
+        this.shown.add(ms);
+        this.received.add(commit.receivedMs - commit.keyMs);
+        return ms;
+    }
+
+    // The newest commit that this picture can be the answer to.
+    _answered(epoch, revision) {
+        return this._waiting.findLast((c) => c.rev <= revision && epoch > c.after);
+    }
+}

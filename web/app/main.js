@@ -1,0 +1,393 @@
+// Puts the page together: which event goes where. Each part knows its own piece of the page and nothing of the others.
+
+import { byId, element, setText } from './dom.js';
+import { Composer } from './composer.js';
+import { Controls, saveFile } from './controls.js';
+import { Cover, Notice } from './cover.js';
+import { Hud } from './hud.js';
+import { Latency } from './latency.js';
+import { Timeline } from './timeline.js';
+import { clockTime } from './format.js';
+import { describeShortcuts, listenForShortcuts } from './shortcuts.js';
+import * as preferences from './preferences.js';
+import { Player } from '../core/player.js';
+import { Session } from '../core/session.js';
+import { eventTime, now } from '../core/now.js';
+
+const RENDER_EVERY_MS = 250;
+
+class Page {
+    constructor() {
+        this._session = null;
+        this._player = null;
+        this._status = null;
+        this._pictures = 0; // shown since the last welcome
+        this._texts = new Map(); // revision -> text, of commits
+        this._startText = '';
+        this._latency = new Latency();
+        this._hud = new Hud({ latency: this._latency, clock: null });
+        this._notice = new Notice();
+        this._cover = new Cover({
+            onRetry: () => this._session.retry(),
+            onToken: (token) => this._useToken(token),
+        });
+        this._timeline = new Timeline({ onPick: (text, event) => this._choose(text, event) });
+        this._composer = new Composer({
+            onEdit: (text) => this._session.edit(text),
+            onCommit: (commit) => this._commit(commit),
+        });
+        this._controls = new Controls({
+            onPause: (paused) => this._pause(paused),
+            onReset: (seed) => this._session.reset(seed),
+            onSteps: (steps) => this._session.steps(steps),
+            onRecord: (on) => this._record(on),
+        });
+        this._help = byId('help');
+    }
+
+    async start() {
+        this._applyPreferences();
+        this._listen();
+        this._player = await Player.create(byId('picture'), {
+            arrived: (m) => this._arrived(m),
+            shown: (m) => this._shown(m),
+            passed: (m) => this._session.shown(m.seq),
+            thumb: (m) => this._timeline.thumb(m),
+            glow: (m) => drawGlow(m.bitmap),
+            recording: (m) => this._recorded(m),
+            problem: (m) => this._notice.show(`Picture trouble: ${m.message}`),
+            'need-key': (m) => this._session.keyframe(m.reason),
+            'codec-failed': (m) => this._session.dropCodec(m.codec),
+            'recording-full': () => this._recordingFull(),
+        });
+        this._glow();
+        this._connect();
+        setInterval(() => this._render(), RENDER_EVERY_MS);
+    }
+
+    // For tests and for the curious in the console: what the page knows, as plain numbers.
+    get report() {
+        return {
+            phase: this._session?.phase,
+            state: this._status?.state,
+            codec: this._session?.welcome?.codec,
+            inWorker: this._player?.inWorker,
+            pictures: this._pictures,
+            epoch: this._epoch,
+            revision: this._revision,
+            shownMs: this._latency.shown.values,
+            receivedMs: this._latency.received.values,
+        };
+    }
+
+    // ---- session ----
+
+    _connect() {
+        const address = new URL('v1/live', document.baseURI);
+        address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
+        address.search = '';
+        address.hash = '';
+        const only = new URLSearchParams(location.search).get('codec');
+        this._session = new Session({
+            url: address.href,
+            codecs: this._player.codecs.filter((codec) => !only || codec === only),
+            token: preferences.takeAccessToken(),
+            resume: preferences.takeResumeToken(),
+            handlers: {
+                onPhase: (phase, detail) => this._phase(phase, detail),
+                onWelcome: (message) => this._welcome(message),
+                onMessage: (message) => this._message(message),
+                onMedia: (buffer, atMs) => this._player.media(buffer, atMs),
+            },
+        });
+        this._hud.clock = this._session.clock;
+        this._session.setVisible(!document.hidden);
+        this._session.start();
+    }
+
+    _useToken(token) {
+        preferences.keepAccessToken(token);
+        this._session.token = token;
+        this._session.retry();
+    }
+
+    _phase(phase, detail) {
+        this._cover.phase(phase, detail);
+        this._controls.setConnected(phase === 'open');
+        if (phase !== 'open') {
+            byId('pace').hidden = true;
+        }
+    }
+
+    _welcome(message) {
+        this._pictures = 0;
+        this._status = null;
+        this._player.start(message.codec, message.codec_string ?? '');
+        this._startText = message.text;
+        this._composer.limit(message.limits.text_bytes ?? 8192);
+        this._composer.show(message.shownText);
+        this._controls.welcome(message);
+        this._shape(message.video);
+        setText(byId('model'), message.model.name ?? '');
+        this._chips(message.model.examples ?? []);
+        this._vocabulary(message.model.vocabulary);
+        if (!message.resumed) {
+            this._latency.reset();
+            this._timeline.restartClock();
+            this._controls.setPaused(false);
+        } else if (this._controls.paused) {
+            this._session.pause();
+        }
+        this._player.setPaused(this._controls.paused);
+        this._hud.reset();
+    }
+
+    _message(message) {
+        switch (message.type) {
+        case 'received':
+            this._composer.received(message);
+            break;
+        case 'applied':
+            this._timeline.applied(message);
+            break;
+        case 'failed':
+            this._timeline.failed(message);
+            this._composer.say('bad', `This prompt could not be used: ${message.message}`);
+            break;
+        case 'status':
+            this._onStatus(message);
+            break;
+        case 'error':
+            this._onError(message);
+            break;
+        default:
+            break;
+        }
+    }
+
+    _onStatus(message) {
+        this._status = message;
+        this._hud.status(message);
+        this._cover.status(message);
+        const pace = byId('pace');
+        pace.hidden = !message.slow;
+        if (message.slow) {
+            setText(pace, `Slow device: ${message.fps.toFixed(0)} of ${message.target_fps} pictures/s, ` +
+                `${message.steps} ${message.steps === 1 ? 'step' : 'steps'}`);
+        }
+    }
+
+    _onError(message) {
+        if (!message.fatal && message.code !== 'rate_limited' && message.code !== 'wrong_rev') {
+            this._composer.say('bad', message.message);
+        }
+    }
+
+    // ---- pictures ----
+
+    _arrived(message) {
+        this._hud.arrived(message);
+        this._latency.arrived(message);
+    }
+
+    _shown(picture) {
+        this._pictures++;
+        this._epoch = picture.epoch;
+        this._revision = picture.revision;
+        this._session.shown(picture.seq);
+        this._hud.shown(picture);
+        const latencyMs = this._latency.onShown(picture);
+        const text = this._texts.get(picture.revision) ?? this._startText;
+        this._timeline.shown(picture, text, latencyMs);
+        if (latencyMs !== null) {
+            this._composer.shown(latencyMs);
+            this._announce(text);
+        } else if (this._pictures === 1) {
+            this._announce(text);
+        }
+    }
+
+    _announce(text) {
+        byId('picture').setAttribute('aria-label', `Live video of: ${text || 'no prompt yet'}`);
+        document.title = text ? `${text} · kinetype` : 'kinetype';
+    }
+
+    _shape({ width, height }) {
+        byId('frame').style.setProperty('--aspect', `${width} / ${height}`);
+    }
+
+    // ---- what people do ----
+
+    _commit({ transition, keyMs, text }) {
+        if (this._controls.paused) {
+            this._controls.togglePause();
+        }
+        const rev = this._session.commit({ transition });
+        if (rev === null) {
+            this._composer.offline();
+            return;
+        }
+        this._texts.set(rev, text);
+        if (this._texts.size > 256) {
+            this._texts.delete(this._texts.keys().next().value);
+        }
+        this._latency.commit(rev, keyMs);
+        this._timeline.commit({ rev, text, transition });
+    }
+
+    _choose(text, event) {
+        this._composer.choose(text, eventTime(event));
+    }
+
+    _pause(paused) {
+        this._player.setPaused(paused);
+        if (paused) {
+            this._session.pause();
+        } else {
+            this._session.resume();
+        }
+    }
+
+    _record(on) {
+        if (on) {
+            this._player.record(this._composer.text);
+        } else {
+            this._player.finishRecording();
+        }
+    }
+
+    _recordingFull() {
+        this._controls.recordingEnded();
+        this._player.finishRecording();
+    }
+
+    _recorded({ file, extension, durationMs }) {
+        if (!file) {
+            this._notice.show('Nothing was recorded: no picture came.');
+            return;
+        }
+        this._notice.show(`Saved ${saveFile(file, extension)} (${clockTime(durationMs)}).`, 6000);
+    }
+
+    // ---- page ----
+
+    _chips(examples) {
+        byId('chips').replaceChildren(...examples.map((text) => {
+            const button = element('button', { type: 'button' }, text);
+            button.addEventListener('click', (event) => this._choose(text, event));
+            return element('li', {}, button);
+        }));
+    }
+
+    // The model's own object: names and lists of words; whatever else it holds is left out.
+    _vocabulary(vocabulary) {
+        const lists = Object.entries(vocabulary ?? {})
+            .filter(([, words]) => Array.isArray(words) && words.every((w) => typeof w === 'string'));
+        byId('words').hidden = lists.length === 0;
+        byId('word-lists').replaceChildren(...lists.flatMap(([name, words]) => [
+            element('h3', {}, name.replaceAll('_', ' ')),
+            element('ul', {}, ...words.map((word) => element('li', {}, word))),
+        ]));
+    }
+
+    _applyPreferences() {
+        byId('live').checked = preferences.load('live', 'false') === 'true';
+        this._composer.transition = preferences.load('transition', 'scene');
+        this._showStats(preferences.load('stats', 'false') === 'true');
+    }
+
+    _showStats(on) {
+        this._hud.visible = on;
+        byId('stats').setAttribute('aria-pressed', String(on));
+    }
+
+    _toggleStats() {
+        const on = byId('stats').getAttribute('aria-pressed') !== 'true';
+        this._showStats(on);
+        preferences.save('stats', on);
+    }
+
+    _listen() {
+        describeShortcuts();
+        byId('stats').addEventListener('click', () => this._toggleStats());
+        byId('keys').addEventListener('click', () => this._help.showModal());
+        byId('live').addEventListener('change', (event) => preferences.save('live', event.target.checked));
+        for (const radio of document.querySelectorAll('input[name="transition"]')) {
+            radio.addEventListener('change', () => preferences.save('transition', this._composer.transition));
+        }
+        document.addEventListener('visibilitychange', () => this._session?.setVisible(!document.hidden));
+        addEventListener('pagehide', () => preferences.keepResumeToken(this._session?.resumeToken));
+        addEventListener('online', () => this._session?.retry());
+        addEventListener('beforeunload', (event) => {
+            if (this._controls.recording) {
+                event.preventDefault();
+            }
+        });
+        const calm = matchMedia('(prefers-reduced-motion: reduce), (max-width: 61rem)');
+        const glow = () => this._player?.setGlow(!calm.matches);
+        calm.addEventListener('change', glow);
+        this._glow = glow;
+        this._listenForKeys();
+    }
+
+    _listenForKeys() {
+        listenForShortcuts({
+            focus: () => this._composer.focus(),
+            pause: () => this._controls.togglePause(),
+            transition: () => this._flipTransition(),
+            live: () => byId('live').click(),
+            reset: () => this._controls.reset(),
+            dice: () => this._controls.newSeed(),
+            record: () => this._controls.toggleRecord(),
+            stats: () => this._toggleStats(),
+            full: () => this._controls.toggleFull(),
+            help: () => this._help.showModal(),
+            escape: () => this._escape(),
+        });
+    }
+
+    _flipTransition() {
+        this._composer.transition = this._composer.transition === 'scene' ? 'cut' : 'scene';
+        preferences.save('transition', this._composer.transition);
+    }
+
+    _escape() {
+        this._controls.leaveFull();
+        document.activeElement?.blur();
+    }
+
+    _render() {
+        if (document.hidden) {
+            return;
+        }
+        this._hud.render(now());
+        this._timeline.tick();
+        this._controls.tick();
+    }
+}
+
+// A very small copy of the picture behind it, fading out towards its edges; the browser magnifies it smoothly.
+function drawGlow(bitmap) {
+    const canvas = byId('glow');
+    const context = canvas.getContext('2d');
+    const { width, height } = canvas;
+    context.globalCompositeOperation = 'source-over';
+    context.clearRect(0, 0, width, height);
+    context.imageSmoothingQuality = 'high';
+    context.drawImage(bitmap, 0, 0, width, height);
+    bitmap.close();
+    context.globalCompositeOperation = 'destination-in';
+    for (const [x0, y0, x1, y1] of [[0, 0, width, 0], [0, 0, 0, height]]) {
+        const fade = context.createLinearGradient(x0, y0, x1, y1);
+        fade.addColorStop(0, 'transparent');
+        fade.addColorStop(0.22, '#000');
+        fade.addColorStop(0.78, '#000');
+        fade.addColorStop(1, 'transparent');
+        context.fillStyle = fade;
+        context.fillRect(0, 0, width, height);
+    }
+}
+
+const page = new Page();
+globalThis.kinetype = page;
+await page.start();

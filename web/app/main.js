@@ -98,6 +98,7 @@ class Page {
                 onWelcome: (message) => this._welcome(message),
                 onMessage: (message) => this._message(message),
                 onMedia: (buffer, atMs) => this._player.media(buffer, atMs),
+                onProblem: (text) => this._notice.show(`The server said something unreadable: ${text}`),
             },
         });
         this._hud.clock = this._session.clock;
@@ -122,7 +123,11 @@ class Page {
     _welcome(message) {
         this._pictures = 0;
         this._status = null;
-        this._player.start(message.codec, message.codec_string ?? '');
+        this._player.start({
+            codec: message.codec,
+            codecString: message.codec_string ?? '',
+            colorSpace: message.video.color_space,
+        });
         this._startText = message.text;
         this._composer.limit(message.limits.text_bytes ?? 8192);
         this._composer.show(message.shownText);

@@ -38,6 +38,7 @@ export class Pipeline {
         this._decoder = null;
         this._codec = null;
         this._codecString = '';
+        this._colorSpace = undefined;
         this._chunks = [];
         this._pending = new Map(); // timestamp -> the picture that is in the decoder
         this._needKey = true;
@@ -52,12 +53,13 @@ export class Pipeline {
     }
 
     // A welcome: a stream begins, or goes on after a reconnect (then what is on the screen stays).
-    start({ codec, codecString }) {
+    start({ codec, codecString, colorSpace }) {
         this._closeDecoder();
         this._chunks.length = 0;
         this._playout.reset();
         this._codec = codec;
         this._codecString = codecString;
+        this._colorSpace = colorSpace;
         this._needKey = true;
         this._failures = 0;
     }
@@ -72,7 +74,7 @@ export class Pipeline {
     }
 
     record(title) {
-        this._recorder.start(title);
+        this._recorder.start({ title, colorSpace: this._colorSpace });
         this._askForKey('recording', true);
     }
 
@@ -168,7 +170,11 @@ export class Pipeline {
                 }
             },
         });
-        this._decoder.configure({ codec: this._codecString || DEFAULT_STRINGS[this._codec], optimizeForLatency: true });
+        this._decoder.configure({
+            codec: this._codecString || DEFAULT_STRINGS[this._codec],
+            colorSpace: this._colorSpace,
+            optimizeForLatency: true,
+        });
     }
 
     async _decodeJpeg(picture) {

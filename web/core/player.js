@@ -25,8 +25,8 @@ export class Player {
         this.inWorker = false;
     }
 
-    start(codec, codecString) {
-        this._post({ type: 'start', codec, codecString });
+    start({ codec, codecString, colorSpace }) {
+        this._post({ type: 'start', codec, codecString, colorSpace });
     }
 
     // The buffer is handed over.

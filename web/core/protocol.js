@@ -44,6 +44,7 @@ export function parseMedia(buffer) {
     demand(v.getUint8(21) === 0, 'reserved byte set');
     demand(v.getUint16(22) === HEADER_BYTES,
         `header of ${v.getUint16(22)} bytes; expected ${HEADER_BYTES}`);
+    demand(v.getUint16(64) > 0 && v.getUint16(66) > 0, 'picture without width or height');
     const bytes = v.getUint32(68);
     demand(bytes === buffer.byteLength - HEADER_BYTES,
         `payload of ${buffer.byteLength - HEADER_BYTES} bytes; the header says ${bytes}`);

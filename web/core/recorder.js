@@ -18,9 +18,10 @@ export class Recorder {
         this.active = false;
     }
 
-    start(title = '') {
+    start({ title = '', colorSpace = null } = {}) {
         this._clear();
         this._title = title;
+        this._colorSpace = colorSpace;
         this.active = true;
     }
 
@@ -54,13 +55,14 @@ export class Recorder {
         const pictures = this._pictures;
         const format = this._format;
         const title = this._title;
+        const colorSpace = format && format.codec === 'jpeg' ? null : this._colorSpace; // JPEG has its own
         this.active = false;
         this._clear();
         if (!pictures.length) {
             return null;
         }
         const durationMs = pictures[pictures.length - 1].timeMs + JOIN_MS;
-        const parts = mux({ ...format, pictures, lastMs: durationMs, title });
+        const parts = mux({ ...format, pictures, lastMs: durationMs, title, colorSpace });
         const { mime, extension } = container(format.codec);
         return { parts, mime, extension, pictures: pictures.length, durationMs };
     }
@@ -100,5 +102,6 @@ export class Recorder {
         this._bytes = 0;
         this._full = false;
         this._title = '';
+        this._colorSpace = null;
     }
 }

@@ -6,6 +6,7 @@
 //   onWelcome(message)       a session began or goes on (message.resumed); message.shownText is the text to show
 //   onMessage(message)       every other message, after the session has done its part with it
 //   onMedia(buffer, atMs)    a binary message
+//   onProblem(text)          a message that cannot be read was left out
 //
 // Phases: `busy` (too many sessions; detail.limit) and `reconnecting` come back by themselves after detail.retryMs.
 // `refused` does not: detail.code says why (bad_token, bad_protocol, no_codec, taken_over, …) and `retry()` tries again.
@@ -13,7 +14,7 @@
 import { Socket } from './socket.js';
 import { Prompt } from './prompt.js';
 import { Clock } from './clock.js';
-import { control, parseControl, PROTOCOL_VERSION, SUBPROTOCOL } from './protocol.js';
+import { control, parseControl, ProtocolError, PROTOCOL_VERSION, SUBPROTOCOL } from './protocol.js';
 import { now as wallNow } from './now.js';
 
 const PING_EVERY_MS = 2000;
@@ -173,7 +174,7 @@ export class Session {
 
     _text(text) {
         this._heardMs = this._now();
-        const message = parseControl(text);
+        const message = this._parse(text);
         if (message === null) {
             return;
         }
@@ -200,6 +201,18 @@ export class Session {
             break;
         }
         this._handlers.onMessage?.(message);
+    }
+
+    _parse(text) {
+        try {
+            return parseControl(text);
+        } catch (error) {
+            if (!(error instanceof ProtocolError)) {
+                throw error;
+            }
+            this._handlers.onProblem?.(error.message);
+            return null;
+        }
     }
 
     _onWelcome(message) {

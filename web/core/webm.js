@@ -13,6 +13,7 @@ const ID = {
     muxingApp: 0x4d80, writingApp: 0x5741, title: 0x7ba9,
     tracks: 0x1654ae6b, trackEntry: 0xae, trackNumber: 0xd7, trackUid: 0x73c5, trackType: 0x83, flagLacing: 0x9c,
     codecId: 0x86, video: 0xe0, pixelWidth: 0xb0, pixelHeight: 0xba,
+    colour: 0x55b0, matrix: 0x55b1, range: 0x55b9, transfer: 0x55ba, primaries: 0x55bb,
     cluster: 0x1f43b675, timestamp: 0xe7, simpleBlock: 0xa3,
     cues: 0x1c53bb6b, cuePoint: 0xbb, cueTime: 0xb3, cueTrackPositions: 0xb7, cueTrack: 0xf7,
     cueClusterPosition: 0xf1,
@@ -26,8 +27,8 @@ export function container(codec) {
 }
 
 // pictures: [{ timeMs, key, payload: Uint8Array }] with growing times, the first a key. Returns the file as a list of
-// Uint8Array (for a Blob: the payloads are not copied).
-export function mux({ codec, width, height, pictures, lastMs, title = '' }) {
+// Uint8Array (for a Blob: the payloads are not copied). colorSpace: a VideoColorSpaceInit, or null.
+export function mux({ codec, width, height, pictures, lastMs, title = '', colorSpace = null }) {
     const head = [...header(container(codec).docType)];
     const info = element(ID.info, [
         uint(ID.timestampScale, 1000000),
@@ -42,7 +43,7 @@ export function mux({ codec, width, height, pictures, lastMs, title = '' }) {
         uint(ID.trackType, 1),
         uint(ID.flagLacing, 0),
         text(ID.codecId, CODEC_IDS[codec]),
-        element(ID.video, [uint(ID.pixelWidth, width), uint(ID.pixelHeight, height)]),
+        element(ID.video, [uint(ID.pixelWidth, width), uint(ID.pixelHeight, height), ...colour(colorSpace)]),
     ])]);
     const body = [info, tracks];
     const cues = [];
@@ -61,6 +62,22 @@ function header(docType) {
     return [element(ID.ebml, [
         uint(ID.ebmlVersion, 1), uint(ID.ebmlReadVersion, 1), uint(ID.ebmlMaxId, 4), uint(ID.ebmlMaxSize, 8),
         text(ID.docType, docType), uint(ID.docTypeVersion, 4), uint(ID.docTypeReadVersion, 2),
+    ])];
+}
+
+// What a VideoColorSpace says, as far as Matroska (that is, ISO/IEC 23091-2) has the same number for it.
+const COLOUR_NUMBERS = { bt709: 1, bt470bg: 5, smpte170m: 6 };
+
+function colour(space) {
+    const matrix = COLOUR_NUMBERS[space?.matrix];
+    if (!matrix) {
+        return [];
+    }
+    return [element(ID.colour, [
+        uint(ID.matrix, matrix),
+        uint(ID.range, space.fullRange ? 2 : 1),
+        uint(ID.transfer, COLOUR_NUMBERS[space.transfer] ?? matrix),
+        uint(ID.primaries, COLOUR_NUMBERS[space.primaries] ?? matrix),
     ])];
 }
 

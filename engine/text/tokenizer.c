@@ -84,8 +84,11 @@ int kt_tokenizer_encode(const struct kt_tokenizer *tok, const char *text, size_t
     if (r < 0) {
         return kt_fail(err, r, "cannot tokenize %zu bytes of text", n);
     }
-    for (int i = 0; i < r; i++) {
-        KT_ASSERT(!kt_spm_is_control(tok->spm, ids[i]));
+    for (int i = 0; i < r; i++) { /* a sound model cannot, a forged one may (byte pieces) */
+        if (kt_spm_is_control(tok->spm, ids[i])) {
+            return kt_fail(err, -EBADMSG, "the tokenizer's model turns text into control id %d",
+                           (int)ids[i]);
+        }
     }
     ids[r] = EOS;
     return r + 1;

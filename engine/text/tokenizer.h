@@ -29,7 +29,8 @@ int kt_text_clean(const char *in, size_t n, char *out, size_t cap, struct kt_err
 
 /* Ids of cleaned text plus eos, at most `cap` (text_len, >= 1) with the eos kept last. Control
  * pieces typed by a user (`<pad>`, `</s>`, extra ids) are text, never control ids: they come out as
- * the pieces of their letters. May allocate. Returns the count, or -EINVAL, -ENOMEM. */
+ * the pieces of their letters. May allocate. Returns the count, or -EINVAL, -EBADMSG (a forged
+ * model), -ENOMEM. */
 int kt_tokenizer_encode(const struct kt_tokenizer *tok, const char *text, size_t n, int32_t *ids,
                         int cap, struct kt_error *err);
 

@@ -37,10 +37,13 @@ struct kt_dit_pass {
     const float *const *x;     /* [frames] pointers to [f32] [in_dim, h, w] device latents */
     const int64_t *time_index; /* [frames] absolute latent indices (absolute RoPE) */
     int frames;
-    int row; /* modulation row: schedule step, or kt_dit_clean_row */
+    int unseen; /* leading frames that see the window but are not in it: upstream's recache of a
+                   whole window with a kept sink. They change nothing that is kept (tests prove it);
+                   0 in use */
+    int row;    /* modulation row: schedule step, or kt_dit_clean_row */
     const struct kt_dit_context *context;
     float *v; /* [f32] [frames, out_dim, h, w], or NULL: only K/V are wanted */
-    struct kt_slab_item *const *pages; /* [frames] pages to write, or NULL */
+    struct kt_slab_item *const *pages; /* [frames] pages to write (none for the unseen), or NULL */
 };
 
 /* Loads and checks every tensor. Errors: of kt_safetensors_expect, -EINVAL (geometry), -ENOMEM. */

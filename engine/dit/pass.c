@@ -190,8 +190,8 @@ static int pass_rope(struct kt_dit *d, const struct kt_dit_pass *p, const float 
 {
     size_t per_frame = (size_t)d->tokens * (size_t)(d->head_dim / 2);
     if (d->relative_rope) {
-        *cos = d->slot_cos + per_frame * (size_t)p->prefix_count;
-        *sin = d->slot_sin + per_frame * (size_t)p->prefix_count;
+        *cos = d->slot_cos + per_frame * (size_t)(p->prefix_count - p->unseen);
+        *sin = d->slot_sin + per_frame * (size_t)(p->prefix_count - p->unseen);
         return 0;
     }
     size_t bytes = (size_t)p->frames * sizeof(int64_t), n = per_frame * (size_t)p->frames;
@@ -212,9 +212,9 @@ static int pass_rope(struct kt_dit *d, const struct kt_dit_pass *p, const float 
 static int write_pages(struct kt_dit *d, const struct kt_dit_pass *p, int layer)
 {
     int dim = d->c.dim;
-    for (int f = 0; f < p->frames; f++) {
+    for (int f = p->unseen; f < p->frames; f++) {
         size_t row = (size_t)f * (size_t)d->tokens * 3 * (size_t)dim;
-        int slot = p->prefix_count + f;
+        int slot = p->prefix_count + f - p->unseen;
         const void *k = d->relative_rope ? kt_act_at(d->dev, d->qkv, row + (size_t)dim)
                                          : window_rows(d, d->window_k, layer, slot);
         TRY(copy_rows(d, page_rows(d, p->pages[f], layer, 0), dim, k,
@@ -230,17 +230,18 @@ static int self_qkv(struct kt_dit *d, const struct kt_dit_pass *p, int layer, co
                     const float *cos, const float *sin)
 {
     const struct kt_dit_layer *l = &d->layers[layer];
-    int dim = d->c.dim, rows = p->frames * d->tokens;
+    int dim = d->c.dim, rows = p->frames * d->tokens, skip = p->unseen * d->tokens;
+    size_t at = (size_t)skip * 3 * (size_t)dim, table = (size_t)skip * (size_t)(d->head_dim / 2);
     void *q = d->qkv, *k = kt_act_at(d->dev, q, (size_t)dim);
-    void *v = kt_act_at(d->dev, q, 2 * (size_t)dim);
     TRY(layer_norm(d, d->x, d->h, mod + dim, mod, 1.0f, rows));
     TRY(linear_rows(d, l->qkv, d->h, dim, q, 3 * dim, rows, KT_ACT_NONE));
     TRY(rms_norm(d, q, 3 * dim, l->norm_q, rows));
     TRY(rms_norm(d, k, 3 * dim, l->norm_k, rows));
     TRY(rope_rows(d, q, 3 * dim, q, 3 * dim, cos, sin, rows));
-    TRY(rope_rows(d, window_rows(d, d->window_k, layer, p->prefix_count), dim, k, 3 * dim, cos, sin,
-                  rows));
-    TRY(copy_rows(d, window_rows(d, d->window_v, layer, p->prefix_count), dim, v, 3 * dim, rows));
+    TRY(rope_rows(d, window_rows(d, d->window_k, layer, p->prefix_count), dim,
+                  kt_act_at(d->dev, k, at), 3 * dim, cos + table, sin + table, rows - skip));
+    TRY(copy_rows(d, window_rows(d, d->window_v, layer, p->prefix_count), dim,
+                  kt_act_at(d->dev, q, at + 2 * (size_t)dim), 3 * dim, rows - skip));
     return p->pages ? write_pages(d, p, layer) : 0;
 }
 
@@ -254,7 +255,7 @@ static int self_attention(struct kt_dit *d, const struct kt_dit_pass *p, int lay
                                   .v = window_rows(d, d->window_v, layer, 0),
                                   .y = d->h,
                                   .tq = rows,
-                                  .tk = p->prefix_count * d->tokens + rows,
+                                  .tk = (p->prefix_count + p->frames - p->unseen) * d->tokens,
                                   .heads = d->c.num_heads,
                                   .head_dim = d->head_dim,
                                   .ld_q = 3 * dim,
@@ -362,14 +363,14 @@ static int project(struct kt_dit *d, const struct kt_dit_pass *p)
 
 static int run(struct kt_dit *d, const struct kt_dit_pass *p)
 {
-    for (int f = 0; f < p->frames; f++) {
+    for (int f = 0; f < p->frames - p->unseen; f++) {
         d->loaded[p->prefix_count + f] = 0; /* until this pass has written the slot as a page */
     }
     TRY(load_window(d, p));
     TRY(embed(d, p));
     TRY(run_layers(d, p));
-    for (int f = 0; p->pages && f < p->frames; f++) {
-        d->loaded[p->prefix_count + f] = p->pages[f]->serial;
+    for (int f = p->unseen; p->pages && f < p->frames; f++) {
+        d->loaded[p->prefix_count + f - p->unseen] = p->pages[f]->serial;
     }
     return p->v ? project(d, p) : 0;
 }
@@ -377,7 +378,8 @@ static int run(struct kt_dit *d, const struct kt_dit_pass *p)
 int kt_dit_run(struct kt_dit *d, const struct kt_dit_pass *p, struct kt_error *err)
 {
     KT_ASSERT(p->frames >= 1 && p->prefix_count >= 0);
-    KT_ASSERT(p->prefix_count + p->frames <= d->slots_max);
+    KT_ASSERT(p->prefix_count + p->frames - p->unseen <= d->slots_max);
+    KT_ASSERT(p->unseen >= 0 && p->unseen <= p->prefix_count && p->unseen < p->frames);
     KT_ASSERT(p->row >= 0 && p->row <= d->clean_row);
     int rc = run(d, p);
     return rc < 0 ? kt_fail(err, rc, "dit: a device operation failed (%d)", rc) : 0;

@@ -3,6 +3,8 @@
 #include <stddef.h>
 
 const struct kt_command_entry kt_commands[] = {
-    {"golden", "[--reference] DIR", "compare the engine with a golden case", kt_cli_golden},
+    {"golden", "[--reference] DIR", "compare the engine with a golden case", kt_command_golden},
+    {"bench", "[MODEL] [options]", "", kt_command_bench},
+    {"info", "MODEL", "", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

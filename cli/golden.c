@@ -428,7 +428,7 @@ static int run_case(struct golden *g)
     return run_vae(g);
 }
 
-int kt_cli_golden(int argc, char **argv)
+int kt_command_golden(int argc, char **argv)
 {
     struct golden g = {0};
     for (int i = 1; i < argc; i++) {

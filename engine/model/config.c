@@ -155,8 +155,8 @@ static int read_sampler(const struct kt_fields_source *src, struct kt_sampler_co
 static int read_vocabulary(const struct kt_fields_source *src, struct kt_vocabulary *vocabulary,
                            json_t *v)
 {
-    static const char *const LISTS[] = {"shapes",  "colours", "backgrounds",
-                                        "weather", "light",   "motions"};
+    static const char *const LISTS[] = {"shapes", "colours", "backgrounds", "weather",
+                                        "light",  "motions", "sizes",       "speeds"};
     char **unused[COUNT(LISTS)] = {NULL};
     struct kt_field fields[COUNT(LISTS) + 2];
     int r;

@@ -241,14 +241,12 @@ static int write_config(const char *dir, const struct tiny_model_options *o)
             "{\"name\": \"tiny\", \"format\": 1,\n"
             " \"video\": {\"width\": %d, \"height\": %d, \"fps\": 16},\n",
             WIDTH, HEIGHT);
-    {
-        fprintf(f,
-                " \"text\": {\"kind\": \"umt5\", \"file\": \"text.safetensors\", \"tokenizer\":"
-                " \"spiece.model\", \"vocab\": %d, \"dim\": %d, \"dim_attn\": %d, \"dim_ffn\": %d,"
-                " \"num_heads\": %d, \"num_layers\": 1, \"num_buckets\": 32, \"max_distance\": 128,"
-                " \"text_len\": %d, \"eps\": 1e-6},\n",
-                VOCAB, TEXT_DIM, TEXT_DIM, FFN, HEADS, TEXT_LEN);
-    }
+    fprintf(f,
+            " \"text\": {\"kind\": \"umt5\", \"file\": \"text.safetensors\", \"tokenizer\":"
+            " \"spiece.model\", \"vocab\": %d, \"dim\": %d, \"dim_attn\": %d, \"dim_ffn\": %d,"
+            " \"num_heads\": %d, \"num_layers\": 1, \"num_buckets\": 32, \"max_distance\": 128,"
+            " \"text_len\": %d, \"eps\": 1e-6},\n",
+            VOCAB, TEXT_DIM, TEXT_DIM, FFN, HEADS, TEXT_LEN);
     fprintf(
         f,
         " \"dit\": {\"file\": \"dit.safetensors\", \"dim\": %d, \"num_heads\": %d, \"ffn_dim\": %d,"
@@ -285,5 +283,5 @@ int tiny_model_write(const char *dir, const struct tiny_model_options *o)
         return rc;
     }
     rc = write_text(dir);
-    return rc < 0 || !o->spiece ? rc : copy_file(o->spiece, dir, "spiece.model");
+    return rc < 0 ? rc : copy_file(o->spiece, dir, "spiece.model");
 }

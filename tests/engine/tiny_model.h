@@ -8,7 +8,7 @@ struct tiny_model_options {
     int absolute_rope;       /* else relative */
     int resink;              /* global_sink false */
     int window, sink, block; /* 0: 6, 1 and 2; window -1: unbounded */
-    const char *spiece;      /* path of a spiece.model to copy, or NULL: no text part */
+    const char *spiece;      /* path of a spiece.model to copy */
 };
 
 /* Writes the files into `dir` (which exists). Returns 0 or a negative errno, with a message on

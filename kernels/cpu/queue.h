@@ -43,6 +43,7 @@ struct kt_conv {
     float *weight;         /* [kt, kh, kw, c_in, c_out] */
     float *bias;           /* [c_out] or NULL */
     void *level;
+    float *winograd; /* filter sums of the SIMD level (simd/winograd.c), or NULL */
 };
 
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */

@@ -10,6 +10,7 @@ void kt_ref_conv_destroy(struct kt_conv **c)
     }
     free((*c)->weight);
     free((*c)->bias);
+    free((*c)->winograd);
     free(*c);
     *c = NULL;
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { CAUSAL, FLAT, POINT, DOWN, UP, TIME, TIME_DOWN };
+enum kind { CAUSAL, MEMORY, FLAT, POINT, DOWN, UP, TIME, TIME_DOWN };
 
 struct shape {
     enum kind kind;
@@ -14,13 +14,33 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {CAUSAL, 1, 1, 1, 1, 1, 0, 0, 0, 0},    {CAUSAL, 3, 5, 2, 4, 7, 1, 1, 1, 0},
-    {CAUSAL, 8, 8, 4, 9, 25, 1, 1, 0, 0},   {CAUSAL, 8, 3, 2, 5, 13, 1, 0, 0, 0},
-    {CAUSAL, 17, 33, 2, 3, 11, 1, 1, 0, 0}, {CAUSAL, 16, 64, 1, 14, 24, 0, 0, 0, 0},
-    {CAUSAL, 64, 40, 1, 7, 12, 1, 1, 0, 0}, {FLAT, 16, 24, 3, 6, 10, 0, 1, 1, 0},
-    {POINT, 10, 20, 2, 3, 5, 0, 0, 0, 0},   {DOWN, 8, 16, 2, 6, 8, 0, 0, 0, 0},
-    {UP, 16, 8, 2, 5, 6, 0, 0, 0, 0},       {UP, 5, 19, 1, 1, 1, 0, 0, 0, 0},
-    {TIME, 12, 24, 2, 3, 4, 1, 0, 0, 0},    {TIME_DOWN, 6, 6, 5, 3, 4, 0, 0, 0, 0},
+    {CAUSAL, 1, 1, 1, 1, 1, 0, 0, 0, 0},
+    {CAUSAL, 3, 5, 2, 4, 7, 1, 1, 1, 0},
+    {CAUSAL, 8, 8, 4, 9, 25, 1, 1, 0, 0},
+    {CAUSAL, 8, 3, 2, 5, 13, 1, 0, 0, 0},
+    {CAUSAL, 17, 33, 2, 3, 11, 1, 1, 0, 0},
+    {CAUSAL, 16, 64, 1, 14, 24, 0, 0, 0, 0},
+    {CAUSAL, 64, 40, 1, 7, 12, 1, 1, 0, 0},
+    {FLAT, 16, 24, 3, 6, 10, 0, 1, 1, 0},
+    {POINT, 10, 20, 2, 3, 5, 0, 0, 0, 0},
+    {DOWN, 8, 16, 2, 6, 8, 0, 0, 0, 0},
+    {UP, 16, 8, 2, 5, 6, 0, 0, 0, 0},
+    {UP, 5, 19, 1, 1, 1, 0, 0, 0, 0},
+    /* several pieces of a row, odd rows and frames, channels that fit the vectors or do not */
+    {CAUSAL, 8, 8, 3, 7, 61, 1, 1, 1, 0},
+    {CAUSAL, 16, 24, 2, 3, 100, 0, 1, 0, 0},
+    {CAUSAL, 32, 3, 5, 4, 33, 1, 0, 0, 0},
+    {CAUSAL, 24, 8, 2, 5, 20, 1, 0, 0, 0},
+    {CAUSAL, 128, 16, 1, 2, 5, 1, 0, 0, 0},
+    {CAUSAL, 136, 8, 2, 2, 5, 1, 0, 0, 0},
+    {MEMORY, 16, 16, 3, 6, 18, 1, 0, 1, 0},
+    {MEMORY, 8, 12, 1, 3, 40, 0, 1, 0, 0},
+    {FLAT, 8, 7, 1, 1, 1, 0, 0, 0, 0},
+    {UP, 8, 8, 2, 3, 53, 0, 1, 1, 0},
+    {UP, 32, 16, 1, 4, 24, 0, 0, 0, 0},
+    {UP, 16, 3, 1, 5, 49, 0, 0, 0, 0},
+    {TIME, 12, 24, 2, 3, 4, 1, 0, 0, 0},
+    {TIME_DOWN, 6, 6, 5, 3, 4, 0, 0, 0, 0},
 };
 
 /* One block of the demo decoder (dim 8, mult 1 2 4 8, 192x112): three latents after the first. */
@@ -50,6 +70,7 @@ static struct kt_conv_desc desc_of(const struct shape *s)
                              .pad_right = 1};
     switch (s->kind) {
     case CAUSAL: d.kt = 3, d.causal = 1; break;
+    case MEMORY: d.kt = 2, d.causal = 1; break;
     case FLAT: break;
     case UP: d.upsample = 1; break;
     case DOWN: d.sh = d.sw = 2, d.pad_top = d.pad_left = 0; break;
@@ -97,8 +118,8 @@ static void make(struct ck_run *r, const struct shape *s, struct made *m)
 
 static void name(char *text, size_t cap, const struct shape *s)
 {
-    static const char *const kinds[] = {"3x3x3",  "3x3",   "1x1",    "down",
-                                        "up 3x3", "3x1x1", "3x1x1/2"};
+    static const char *const kinds[] = {"3x3x3", "2x3x3",  "3x3",   "1x1",
+                                        "down",  "up 3x3", "3x1x1", "3x1x1/2"};
     snprintf(text, cap, "%s %d->%d t%d %dx%d", kinds[s->kind], s->c_in, s->c_out, s->t, s->h, s->w);
 }
 

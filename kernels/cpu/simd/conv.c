@@ -58,6 +58,9 @@ static int load_panels(struct kt_conv *c, const struct kt_conv_desc *d)
     }
     if (rc == 0) {
         pack_panels(c->weight, given, d);
+        rc = KT_SIMD(winograd_takes)(d) ? KT_SIMD(winograd_pack)(c, given) : 0;
+    }
+    if (rc == 0) {
         memset(c->bias, 0, padded * sizeof(float));
         rc = d->bias ? kt_cpu_to_f32(c->bias, d->bias, d->dtype, (size_t)d->c_out) : 0;
     }
@@ -71,7 +74,7 @@ int KT_SIMD(conv_create)(struct kt_conv **c, struct kt_queue *q, const struct kt
         return -EINVAL;
     }
 #if KT_LANES == 16
-    if (d->c_out <= 8) {
+    if (d->c_out <= 8 && !KT_SIMD(winograd_takes)(d)) {
         return kt_simd_conv_create_avx2(c, q, d);
     }
 #endif
@@ -85,6 +88,7 @@ int KT_SIMD(conv_create)(struct kt_conv **c, struct kt_queue *q, const struct kt
     if (rc != 0) {
         free(made->weight);
         free(made->bias);
+        free(made->winograd);
         free(made);
         return rc;
     }
@@ -262,10 +266,13 @@ static void split_rows(struct job *job, int threads)
 int KT_SIMD(conv)(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a)
 {
 #if KT_LANES == 16
-    if (c->d.c_out <= 8) {
+    if (c->d.c_out <= 8 && !KT_SIMD(winograd_takes)(&c->d)) {
         return kt_simd_conv_avx2(q, c, a);
     }
 #endif
+    if (c->winograd) {
+        return KT_SIMD(winograd)(q, c, a);
+    }
     struct job job = {.c = c, .a = a};
     const struct kt_conv_desc *d = &c->d;
     const int rc = kt_conv_shape_of(&job.s, d, a);

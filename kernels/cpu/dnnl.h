@@ -4,8 +4,8 @@
 
 #include "kernels/cpu/queue.h"
 
-/* Whether oneDNN's ISA cap leaves this level of ours (KT_CPU_SIMD: AVX2, KT_CPU_AVX512). One switch for both,
- * so that a run capped for reproducibility is capped throughout. */
+/* Whether oneDNN's ISA cap leaves this level of ours (KT_CPU_SIMD: AVX2, KT_CPU_AVX512). One switch
+ * for both, so that a run capped for reproducibility is capped throughout. */
 int kt_dnnl_allows(unsigned level);
 
 /* Overwrites what oneDNN does faster than what the table has. */

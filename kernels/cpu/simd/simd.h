@@ -30,8 +30,8 @@ int KT_SIMD(linear_create)(struct kt_linear **l, struct kt_queue *q,
 int KT_SIMD(linear)(struct kt_queue *q, const struct kt_linear *l, const struct kt_linear_args *a);
 int KT_SIMD(conv_create)(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d);
 int KT_SIMD(conv)(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a);
-/* 3x3 filters with fewer products (winograd.c). `takes` says which; `pack` prepares c->winograd from
- * the filter as checkpoints have it, fp32; the call needs c->bias too. */
+/* 3x3 filters with fewer products (winograd.c). `takes` says which; `pack` prepares c->winograd
+ * from the filter as checkpoints have it, fp32; the call needs c->bias too. */
 int KT_SIMD(winograd_takes)(const struct kt_conv_desc *d);
 int KT_SIMD(winograd_pack)(struct kt_conv *c, const float *weight);
 int KT_SIMD(winograd)(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a);

@@ -8,7 +8,8 @@
 #include <string.h>
 
 #ifndef KT_LANES
-#define KT_LANES 8 /* only so that the header compiles alone */
+#define KT_LANES 8 /* only so that the header compiles alone, without vector registers too */
+#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
 typedef float kt_vf __attribute__((vector_size(KT_LANES * 4)));

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 
@@ -13,8 +14,20 @@ static void print_usage(FILE *out)
     }
 }
 
+/* libgomp reads its wait policy when it is loaded, before main: spinning worker threads would take
+ * the cores that the encoder and the browser need. So the program starts itself once more with the
+ * policy set, unless somebody chose one. */
+static void set_wait_policy(char **argv)
+{
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 1) == 0) {
+        execv("/proc/self/exe", argv);
+        /* Without /proc (a bare chroot) it runs on with the default policy. */
+    }
+}
+
 int main(int argc, char **argv)
 {
+    set_wait_policy(argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_usage(argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;

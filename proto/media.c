@@ -48,7 +48,7 @@ void kt_media_pack(uint8_t *out, const struct kt_media_header *h)
     out[4] = h->stream;
     out[5] = h->codec;
     put16(out + 6, h->flags);
-    put32(out + 8, h->seq);
+    put32(out + KT_MEDIA_SEQ_AT, h->seq);
     put32(out + 12, h->epoch);
     put32(out + 16, h->revision);
     out[20] = h->steps;
@@ -144,8 +144,9 @@ int kt_media_unpack(struct kt_media_header *h, const uint8_t *in, size_t n, stru
     return 0;
 }
 
-void kt_media_stamp(uint8_t *header, uint64_t server_us, uint16_t send)
+void kt_media_stamp(uint8_t *header, uint32_t seq, uint64_t server_us, uint16_t send)
 {
+    put32(header + KT_MEDIA_SEQ_AT, seq);
     put64(header + KT_MEDIA_SERVER_US_AT, server_us);
     put16(header + KT_MEDIA_SEND_AT, send);
 }

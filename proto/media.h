@@ -14,7 +14,8 @@ enum {
     KT_MEDIA_VERSION = 1,
     KT_MEDIA_PICTURE = 1,
     KT_MEDIA_HEADER_BYTES = 72,
-    KT_MEDIA_SERVER_US_AT = 40, /* the two fields that are only known when the picture goes out */
+    KT_MEDIA_SEQ_AT = 8, /* the three fields that are only known when the picture goes out */
+    KT_MEDIA_SERVER_US_AT = 40,
     KT_MEDIA_SEND_AT = 62,
 };
 
@@ -55,8 +56,8 @@ void kt_media_pack(uint8_t *out, const struct kt_media_header *h);
 /* Reads the header of a whole message of n bytes. -EBADMSG and a fault whose field names what was
  * refused. */
 int kt_media_unpack(struct kt_media_header *h, const uint8_t *in, size_t n, struct kt_fault *fault);
-/* Fills in what is known last: the moment of sending and the wait before it. */
-void kt_media_stamp(uint8_t *header, uint64_t server_us, uint16_t send);
+/* Fills in what is known last: the place in the sequence, the moment of sending and the wait before it. */
+void kt_media_stamp(uint8_t *header, uint32_t seq, uint64_t server_us, uint16_t send);
 /* Milliseconds to 0.1 ms, saturating at both ends; NaN gives 0. */
 uint16_t kt_media_timing(double ms);
 

@@ -46,12 +46,13 @@ static void literal_bytes(void **state)
     assert_memory_equal(bytes, expected, sizeof(expected));
 }
 
-static void stamp_changes_two_fields(void **state)
+static void stamp_changes_three_fields(void **state)
 {
     uint8_t a[KT_MEDIA_HEADER_BYTES], b[KT_MEDIA_HEADER_BYTES];
     struct kt_media_header h = {.codec = KT_CODEC_VP8, .width = 2, .height = 2};
     kt_media_pack(a, &h);
-    kt_media_stamp(a, 0x0102030405060708, 0x1122);
+    kt_media_stamp(a, 0xa1b2c3d4, 0x0102030405060708, 0x1122);
+    h.seq = 0xa1b2c3d4;
     h.server_us = 0x0102030405060708;
     h.timings[KT_TIMING_SEND] = 0x1122;
     kt_media_pack(b, &h);
@@ -150,7 +151,7 @@ int main(int argc, char **argv)
 {
     vectors_dir = argc > 1 ? argv[1] : "proto/vectors";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(literal_bytes),    cmocka_unit_test(stamp_changes_two_fields),
+        cmocka_unit_test(literal_bytes),    cmocka_unit_test(stamp_changes_three_fields),
         cmocka_unit_test(timings_saturate), cmocka_unit_test(good_vectors),
         cmocka_unit_test(bad_vectors),
     };

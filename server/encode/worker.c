@@ -1,0 +1,160 @@
+#include "server/encode/worker.h"
+
+#include "engine/base/assert.h"
+#include "engine/base/clock.h"
+#include "engine/base/ring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct kt_encode_worker {
+    pthread_t thread;
+    pthread_mutex_t mutex; /* held for a copy of one item, never across work */
+    pthread_cond_t ordered;
+    struct kt_ring orders, answers;
+    int unanswered; /* loop thread only */
+    int stop;
+    struct kt_encode_worker_params params;
+    struct kt_encoder **encoders; /* worker thread only */
+};
+
+/* ---- the worker's thread ---- */
+
+static void encode_picture(struct kt_encoder *enc, struct kt_encode_order *o)
+{
+    const int64_t start = kt_now_ns();
+    if (!enc) {
+        o->rc = kt_fail(&o->error, -ENODEV, "encoder: not open");
+    } else {
+        if (o->want_key) {
+            kt_encoder_request_key(enc);
+        }
+        const struct kt_encode_job job = {o->frame->data, o->pts_us, o->duration_us,
+                                          o->packet->data + KT_MEDIA_HEADER_BYTES,
+                                          o->packet->cap - KT_MEDIA_HEADER_BYTES};
+        o->rc = kt_encoder_encode(enc, &job, &o->key, &o->error);
+    }
+    kt_frame_unref(&o->frame);
+    o->encode_ms = kt_ms_since(start);
+}
+
+static void obey(struct kt_encode_worker *w, struct kt_encode_order *o)
+{
+    struct kt_encoder **enc = &w->encoders[o->session];
+    switch (o->kind) {
+    case KT_ENCODE_OPEN:
+        kt_encoder_close(enc);
+        o->rc = kt_encoder_open(enc, &o->params, &o->error);
+        break;
+    case KT_ENCODE_PICTURE: encode_picture(*enc, o); break;
+    case KT_ENCODE_CLOSE: kt_encoder_close(enc); break;
+    }
+}
+
+static int next_order(struct kt_encode_worker *w, struct kt_encode_order *o)
+{
+    pthread_mutex_lock(&w->mutex);
+    while (!w->stop && w->orders.count == 0) {
+        pthread_cond_wait(&w->ordered, &w->mutex);
+    }
+    const int going = !w->stop && kt_ring_take(&w->orders, o);
+    pthread_mutex_unlock(&w->mutex);
+    return going;
+}
+
+static void *run(void *arg)
+{
+    struct kt_encode_worker *w = arg;
+    struct kt_encode_order o;
+    while (next_order(w, &o)) {
+        obey(w, &o);
+        pthread_mutex_lock(&w->mutex);
+        const int rc = kt_ring_put(&w->answers, &o);
+        KT_ASSERT(rc == 0); /* as large as the ring of orders */
+        pthread_mutex_unlock(&w->mutex);
+        w->params.wake(w->params.wake_arg);
+    }
+    for (int i = 0; i < w->params.sessions_max; i++) {
+        kt_encoder_close(&w->encoders[i]);
+    }
+    return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+static void worker_free(struct kt_encode_worker *w)
+{
+    kt_ring_finish(&w->orders);
+    kt_ring_finish(&w->answers);
+    free(w->encoders);
+    pthread_mutex_destroy(&w->mutex);
+    pthread_cond_destroy(&w->ordered);
+    free(w);
+}
+
+int kt_encode_worker_start(struct kt_encode_worker **out, const struct kt_encode_worker_params *p,
+                           struct kt_error *err)
+{
+    struct kt_encode_worker *w = calloc(1, sizeof(*w));
+    if (!w) {
+        return kt_fail(err, -ENOMEM, "encoder: out of memory");
+    }
+    w->params = *p;
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->ordered, NULL);
+    w->encoders = calloc((size_t)p->sessions_max, sizeof(*w->encoders));
+    if (!w->encoders || kt_ring_init(&w->orders, sizeof(struct kt_encode_order), p->cap) < 0 ||
+        kt_ring_init(&w->answers, sizeof(struct kt_encode_order), p->cap) < 0 ||
+        pthread_create(&w->thread, NULL, run, w) != 0) {
+        worker_free(w);
+        return kt_fail(err, -ENOMEM, "encoder: cannot start its thread");
+    }
+    *out = w;
+    return 0;
+}
+
+void kt_encode_worker_stop(struct kt_encode_worker **worker, void (*drop)(struct kt_packet *packet))
+{
+    struct kt_encode_worker *w = *worker;
+    *worker = NULL;
+    if (!w) {
+        return;
+    }
+    pthread_mutex_lock(&w->mutex);
+    w->stop = 1;
+    pthread_cond_signal(&w->ordered);
+    pthread_mutex_unlock(&w->mutex);
+    pthread_join(w->thread, NULL);
+    struct kt_encode_order o;
+    while (kt_ring_take(&w->orders, &o) || kt_ring_take(&w->answers, &o)) {
+        kt_frame_unref(&o.frame);
+        if (o.packet) {
+            drop(o.packet);
+        }
+    }
+    worker_free(w);
+}
+
+int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_order *order)
+{
+    if (w->unanswered == w->params.cap) {
+        return -EAGAIN;
+    }
+    w->unanswered++;
+    pthread_mutex_lock(&w->mutex);
+    const int rc = kt_ring_put(&w->orders, order);
+    pthread_cond_signal(&w->ordered);
+    pthread_mutex_unlock(&w->mutex);
+    KT_ASSERT(rc == 0);
+    return 0;
+}
+
+int kt_encode_worker_poll(struct kt_encode_worker *w, struct kt_encode_order *answer)
+{
+    pthread_mutex_lock(&w->mutex);
+    const int got = kt_ring_take(&w->answers, answer);
+    pthread_mutex_unlock(&w->mutex);
+    w->unanswered -= got;
+    return got;
+}

@@ -1,0 +1,212 @@
+/* kinetype serve: puts the parts together and takes them apart in the reverse order: stop the loop,
+ * then join the encoder's thread, then the lane's, then destroy. */
+#include "cli/command.h"
+
+#include "engine/lane.h"
+#include "server/config.h"
+#include "server/http.h"
+#include "server/hub.h"
+#include "server/loop.h"
+#include "server/session.h"
+#include "server/vocabulary.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Wakes come from threads that start before the loop exists. */
+struct waker {
+    _Atomic(struct kt_loop *) loop;
+};
+
+struct server {
+    struct kt_serve_config config;
+    struct kt_log log;
+    struct waker waker;
+    struct kt_engine *engine;
+    struct kt_live live;
+    struct kt_site *site;
+    struct kt_hub *hub;
+    struct kt_loop *loop;
+};
+
+static void wake(void *arg)
+{
+    struct waker *w = arg;
+    /* Acquire: the loop's memory was written before it was published. */
+    struct kt_loop *loop = atomic_load_explicit(&w->loop, memory_order_acquire);
+    if (loop) {
+        kt_loop_wake(loop);
+    }
+}
+
+static void drop_packet(struct kt_packet *p)
+{
+    kt_packet_release(&p);
+}
+
+static int open_model(struct server *s, struct kt_error *err)
+{
+    const struct kt_serve_config *c = &s->config;
+    const struct kt_engine_params params = {
+        .model_dir = c->model,
+        .device = {.kind = c->device, .threads = c->threads},
+        .timelines_max = 2 * c->sessions_max, /* a reset makes the new one beside the old */
+    };
+    int rc = kt_engine_open(&s->engine, &params, err);
+    if (rc < 0) {
+        return rc;
+    }
+    s->live.model = kt_engine_config(s->engine);
+    kt_engine_get_info(s->engine, &s->live.video);
+    s->live.steps_max = s->live.model->sampler.steps;
+    if (s->live.video.width < 2 || s->live.video.fps < 1) {
+        return kt_fail(err, -EBADMSG, "%s: has no video size or rate; expected a model with a VAE",
+                       c->model);
+    }
+    return kt_vocabulary_index_create(&s->live.vocabulary,
+                                      (const char *const *)s->live.model->vocabulary.known_words);
+}
+
+static int open_pictures(struct server *s, struct kt_error *err)
+{
+    const int sessions = s->config.sessions_max;
+    const struct kt_encode_worker_params worker = {
+        .sessions_max = sessions,
+        /* pictures in flight, one close, and opens: a resume may follow a resume */
+        .cap = sessions * (KT_IN_FLIGHT_MAX + 1) + 64,
+        .wake = wake,
+        .wake_arg = &s->waker,
+    };
+    const int packets = sessions * (KT_OUTQ_PICTURES_MAX + KT_IN_FLIGHT_MAX);
+    const size_t bytes =
+        KT_MEDIA_HEADER_BYTES + kt_encoder_packet_bytes(s->live.video.width, s->live.video.height);
+    if (kt_packet_pool_create(&s->live.pool, packets, bytes) < 0) {
+        return kt_fail(err, -ENOMEM, "out of memory for %d packets of %zu bytes", packets, bytes);
+    }
+    return kt_encode_worker_start(&s->live.worker, &worker, err);
+}
+
+static int open_loop(struct server *s, struct kt_error *err)
+{
+    struct kt_loop_params p = {.listen = s->config.listen,
+                               .port = s->config.port,
+                               .connections_max = s->config.connections_max,
+                               .log = &s->log};
+    int rc = kt_hub_create(&s->hub, &s->live, s->site, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kt_hub_handlers(s->hub, &p.handlers);
+    rc = kt_loop_open(&s->loop, &p, err);
+    if (rc == 0) {
+        kt_hub_set_loop(s->hub, s->loop);
+        atomic_store_explicit(&s->waker.loop, s->loop, memory_order_release);
+    }
+    return rc;
+}
+
+static int open_lane(struct server *s, struct kt_error *err)
+{
+    const struct kt_lane_params params = {.engine = s->engine,
+                                          .sessions_max = s->config.sessions_max,
+                                          .decode_lead_latents = s->config.decode_lead_latents,
+                                          .wake = wake,
+                                          .wake_arg = &s->waker};
+    return kt_lane_open(&s->live.lane, &params, err);
+}
+
+static int open_server(struct server *s, struct kt_error *err)
+{
+    int rc = kt_site_open(&s->site, s->config.web, err);
+    rc = rc < 0 ? rc : open_model(s, err);
+    rc = rc < 0 ? rc : open_pictures(s, err);
+    rc = rc < 0 ? rc : open_loop(s, err);
+    rc = rc < 0 ? rc : open_lane(s, err);
+    return rc;
+}
+
+/* Connections first (their handlers use the rest), then the threads, then what they used. No thread
+ * wakes a loop that is gone: both are joined before the loop's memory is freed. */
+static void close_server(struct server *s)
+{
+    if (s->loop) {
+        kt_loop_shut(s->loop);
+    }
+    if (s->hub) {
+        kt_hub_drop(s->hub);
+    }
+    kt_encode_worker_stop(&s->live.worker, drop_packet);
+    kt_lane_close(&s->live.lane);
+    kt_loop_close(&s->loop);
+    kt_hub_destroy(&s->hub);
+    kt_packet_pool_destroy(&s->live.pool);
+    kt_vocabulary_index_destroy(&s->live.vocabulary);
+    kt_engine_close(&s->engine);
+    kt_site_close(&s->site);
+    kt_serve_config_free(&s->config);
+}
+
+static void greet(const struct server *s)
+{
+    const char *host = strcmp(s->config.listen, "0.0.0.0") == 0 ? "127.0.0.1" : s->config.listen;
+    const char *format = strchr(host, ':') ? "http://[%s]:%d/\n" : "http://%s:%d/\n";
+    kt_log(&s->log, KT_LOG_INFO, "model %s: %dx%d, %d fps, %d steps", s->live.model->name,
+           s->live.video.width, s->live.video.height, s->live.video.fps, s->live.steps_max);
+    printf(format, host, kt_loop_port(s->loop));
+    fflush(stdout);
+}
+
+static void help(void)
+{
+    printf("usage: kinetype serve [--config FILE] [option ...]\n\n"
+           "Serves the page on / and live sessions on /v1/live. The options override the file\n"
+           "(see config/demo.json, which explains every key):\n\n"
+           "  --model DIR    --web DIR      --device cpu   --threads N\n"
+           "  --listen IP    --port N       --token TEXT   --sessions N\n"
+           "  --steps N      --seed N       --prompt TEXT  --log LEVEL\n\n"
+           "It binds 127.0.0.1; any other address needs --listen and a token. SIGINT and SIGTERM\n"
+           "stop it in order.\n");
+}
+
+static int configure(struct server *s, int argc, char **argv, struct kt_error *err)
+{
+    kt_serve_config_init(&s->config);
+    int rc = kt_serve_config_arguments(&s->config, argc, argv, err);
+    if (rc == 0) {
+        rc = kt_serve_config_check(&s->config, err);
+    }
+    s->log.level = s->config.log;
+    s->live.config = &s->config;
+    s->live.log = &s->log;
+    return rc;
+}
+
+int kt_command_serve(int argc, char **argv)
+{
+    struct kt_error err = {0};
+    struct server *s = calloc(1, sizeof(*s));
+    if (!s) {
+        fprintf(stderr, "kinetype serve: out of memory\n");
+        return 1;
+    }
+    int rc = configure(s, argc, argv, &err);
+    if (rc == 1) {
+        help();
+    } else if (rc == 0) {
+        rc = open_server(s, &err);
+        if (rc == 0) {
+            greet(s);
+            kt_loop_run(s->loop);
+            rc = kt_hub_failed(s->hub) ? -EIO : 0;
+        }
+    }
+    if (rc < 0 && err.text[0]) {
+        fprintf(stderr, "kinetype serve: %s\n", err.text);
+    }
+    close_server(s);
+    free(s);
+    return rc < 0 ? 1 : 0;
+}

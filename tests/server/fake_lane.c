@@ -1,0 +1,444 @@
+/* A lane without a model, for tests and for work on the page: a thread that draws a moving disc
+ * whose colour follows the colour word of the prompt. It keeps the contract of engine/lane.h. Words
+ * in the prompt turn its knobs:
+ *
+ *   fps=N      makes N pictures a second (default: twice the stream's rate)
+ *   delay=N    takes N ms to apply a prompt (default 120)
+ *   fail       the prompt fails
+ */
+#include "engine/base/assert.h"
+#include "engine/base/clock.h"
+#include "engine/base/ring.h"
+#include "engine/lane.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    WIDTH = 192,
+    HEIGHT = 112,
+    FPS = 16,
+    PER_LATENT = 4,
+    STEPS = 4,
+    SESSIONS_MAX = 64,
+    COMMANDS = 256,
+    EVENTS = 512,
+    PICTURE_BYTES = WIDTH * HEIGHT * 3 / 2,
+};
+
+/* ---- the engine's face ---- */
+
+struct kt_engine {
+    struct kt_model_config config;
+};
+
+static char *examples[] = {"a red circle over the sea", "a blue star in the rain", NULL};
+static char *words[] = {"red",  "green", "blue", "yellow", "white", "circle",
+                        "star", "sea",   "rain", "moves",  "left",  NULL};
+
+int kt_engine_open(struct kt_engine **e, const struct kt_engine_params *p, struct kt_error *err)
+{
+    struct stat st;
+    if (stat(p->model_dir, &st) < 0) {
+        return kt_fail(err, -ENOENT, "%s: no such model directory", p->model_dir);
+    }
+    *e = calloc(1, sizeof(**e));
+    if (!*e) {
+        return kt_fail(err, -ENOMEM, "out of memory");
+    }
+    snprintf((*e)->config.name, sizeof((*e)->config.name), "fake");
+    (*e)->config.width = WIDTH;
+    (*e)->config.height = HEIGHT;
+    (*e)->config.fps = FPS;
+    (*e)->config.sampler.steps = STEPS;
+    (*e)->config.vocabulary = (struct kt_vocabulary){examples, words, NULL};
+    return 0;
+}
+
+void kt_engine_close(struct kt_engine **e)
+{
+    free(*e);
+    *e = NULL;
+}
+
+const struct kt_model_config *kt_engine_config(const struct kt_engine *e)
+{
+    return &e->config;
+}
+
+void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
+{
+    *out = (struct kt_engine_info){.width = WIDTH,
+                                   .height = HEIGHT,
+                                   .fps = FPS,
+                                   .first_frames = 1,
+                                   .frames_per_latent = PER_LATENT,
+                                   .block_latents = 3};
+}
+
+/* ---- the lane ---- */
+
+struct fake_frame {
+    struct kt_frame public; /* first */
+    atomic_int refs;
+};
+
+struct fake_session {
+    int open, paused, started, first;
+    uint32_t epoch, revision;
+    int64_t next, sent;
+    int colour[3]; /* Y, U, V */
+    double fps;
+    int64_t next_ns;          /* when the next latent is finished */
+    struct kt_command prompt; /* text NULL: none waits */
+    int64_t prompt_ns;        /* when it is applied */
+    float text_ms;
+    int steps;
+};
+
+struct kt_lane {
+    struct kt_lane_params p;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t woken;
+    int stop;
+    struct kt_ring commands, events;
+    struct fake_frame *frames;
+    uint8_t *pictures;
+    int frame_count;
+    struct fake_session sessions[SESSIONS_MAX];
+    uint64_t made;
+};
+
+struct kt_frame *kt_frame_ref(struct kt_frame *f)
+{
+    atomic_fetch_add(&((struct fake_frame *)f)->refs, 1);
+    return f;
+}
+
+void kt_frame_unref(struct kt_frame **f)
+{
+    if (f && *f) {
+        atomic_fetch_sub(&((struct fake_frame *)*f)->refs, 1);
+        *f = NULL;
+    }
+}
+
+static struct fake_frame *take_frame(struct kt_lane *lane)
+{
+    for (int i = 0; i < lane->frame_count; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&lane->frames[i].refs, &none, 1)) {
+            return &lane->frames[i];
+        }
+    }
+    return NULL;
+}
+
+static int frames_free(struct kt_lane *lane)
+{
+    int n = 0;
+    for (int i = 0; i < lane->frame_count; i++) {
+        n += atomic_load(&lane->frames[i].refs) == 0;
+    }
+    return n;
+}
+
+static void put_event(struct kt_lane *lane, const struct kt_event *e)
+{
+    pthread_mutex_lock(&lane->mutex);
+    const int rc = kt_ring_put(&lane->events, e);
+    pthread_mutex_unlock(&lane->mutex);
+    KT_ASSERT(rc == 0);
+    lane->p.wake(lane->p.wake_arg);
+}
+
+static void draw(const struct fake_session *s, int64_t frame, uint8_t *data)
+{
+    uint8_t *y = data, *u = y + WIDTH * HEIGHT, *v = u + WIDTH * HEIGHT / 4;
+    const int cx = 20 + (int)(frame * 3 % (WIDTH - 40)), cy = HEIGHT / 2;
+    memset(y, 40, WIDTH * HEIGHT);
+    memset(u, 128, WIDTH * HEIGHT / 2);
+    for (int j = 0; j < HEIGHT; j++) {
+        for (int i = 0; i < WIDTH; i++) {
+            if ((i - cx) * (i - cx) + (j - cy) * (j - cy) < 40 * 40) {
+                y[j * WIDTH + i] = (uint8_t)s->colour[0];
+                u[j / 2 * (WIDTH / 2) + i / 2] = (uint8_t)s->colour[1];
+                v[j / 2 * (WIDTH / 2) + i / 2] = (uint8_t)s->colour[2];
+            }
+        }
+    }
+}
+
+/* BT.709, limited range. */
+static void choose_colour(struct fake_session *s, const char *text)
+{
+    static const struct {
+        const char *word;
+        int yuv[3];
+    } colours[] = {
+        {"red", {63, 102, 240}},    {"green", {173, 42, 26}},   {"blue", {32, 240, 118}},
+        {"yellow", {219, 16, 138}}, {"white", {235, 128, 128}},
+    };
+    memcpy(s->colour, (int[3]){126, 128, 128}, sizeof(s->colour));
+    for (size_t i = 0; i < sizeof(colours) / sizeof(colours[0]); i++) {
+        if (strstr(text, colours[i].word)) {
+            memcpy(s->colour, colours[i].yuv, sizeof(s->colour));
+        }
+    }
+}
+
+static double knob(const char *text, const char *name, double otherwise)
+{
+    const char *at = strstr(text, name);
+    return at ? atof(at + strlen(name)) : otherwise;
+}
+
+static void fail_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    struct kt_event e = {.kind = KT_EVENT_FAILED, .session = index, .revision = s->prompt.revision};
+    kt_fail(&e.error, -EINVAL, "the prompt asked to fail");
+    put_event(lane, &e);
+}
+
+static void apply_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    char *text = s->prompt.text;
+    s->prompt.text = NULL;
+    if (strstr(text, "fail")) {
+        fail_prompt(lane, s, index);
+        free(text);
+        return;
+    }
+    choose_colour(s, text);
+    s->fps = knob(text, "fps=", 2.0 * FPS);
+    s->text_ms = (float)knob(text, "delay=", 120);
+    free(text);
+    s->revision = s->prompt.revision;
+    s->epoch++;
+    s->first = 1;
+    s->started = 1;
+    s->next = s->sent < s->next ? (s->sent + PER_LATENT - 1) / PER_LATENT * PER_LATENT : s->next;
+    s->next_ns = kt_now_ns();
+    const struct kt_event applied = {.kind = KT_EVENT_APPLIED,
+                                     .session = index,
+                                     .revision = s->revision,
+                                     .epoch = s->epoch,
+                                     .frame_index = s->next};
+    put_event(lane, &applied);
+    const struct kt_event pace = {.kind = KT_EVENT_PACE,
+                                  .session = index,
+                                  .fps = (float)(s->fps < FPS ? s->fps : FPS),
+                                  .steps = s->steps ? s->steps : STEPS};
+    put_event(lane, &pace);
+}
+
+static void publish(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    struct fake_frame *f = take_frame(lane);
+    KT_ASSERT(f);
+    draw(s, s->next, f->public.data);
+    f->public.width = WIDTH;
+    f->public.height = HEIGHT;
+    f->public.session = index;
+    f->public.epoch = s->epoch;
+    f->public.revision = s->revision;
+    f->public.frame = s->next++;
+    f->public.first_of_epoch = s->first;
+    f->public.ms = (struct kt_frame_timings){1, s->first ? s->text_ms : 0, 0, 20, 5, 1};
+    f->public.steps = s->steps ? s->steps : STEPS;
+    f->public.decoded_ns = kt_now_ns();
+    s->first = 0;
+    const struct kt_event e = {.kind = KT_EVENT_FRAME, .session = index, .frame = &f->public};
+    put_event(lane, &e);
+}
+
+/* 1 when something was done. */
+static int work(struct kt_lane *lane, uint32_t index)
+{
+    struct fake_session *s = &lane->sessions[index];
+    const int64_t now = kt_now_ns();
+    if (!s->open || s->paused) {
+        return 0;
+    }
+    if (s->prompt.text && now >= s->prompt_ns) {
+        apply_prompt(lane, s, index);
+        return 1;
+    }
+    const int lead = lane->p.decode_lead_latents * PER_LATENT;
+    if (!s->started || s->next - s->sent > lead - PER_LATENT || now < s->next_ns ||
+        frames_free(lane) < PER_LATENT) {
+        return 0;
+    }
+    for (int i = 0; i < PER_LATENT; i++) {
+        publish(lane, s, index);
+    }
+    s->next_ns = now + (int64_t)(1e9 * PER_LATENT / s->fps);
+    lane->made++;
+    return 1;
+}
+
+static void take_prompt(struct fake_session *s, const struct kt_command *c)
+{
+    free(s->prompt.text);
+    s->prompt = *c;
+    s->prompt_ns = kt_now_ns() + (int64_t)(knob(c->text, "delay=", 120) * 1e6);
+}
+
+static void obey(struct kt_lane *lane, const struct kt_command *c)
+{
+    struct fake_session *s = &lane->sessions[c->session];
+    const struct kt_event closed = {.kind = KT_EVENT_CLOSED, .session = c->session};
+    switch (c->kind) {
+    case KT_COMMAND_OPEN:
+        *s = (struct fake_session){.open = 1, .steps = c->steps, .fps = 2 * FPS};
+        if (c->text && c->text[0]) {
+            take_prompt(s, c);
+        } else {
+            free(c->text);
+        }
+        break;
+    case KT_COMMAND_PROMPT: take_prompt(s, c); break;
+    case KT_COMMAND_SENT:
+        s->sent = c->epoch == s->epoch && c->frame > s->sent ? c->frame : s->sent;
+        break;
+    case KT_COMMAND_PAUSE: s->paused = 1; break;
+    case KT_COMMAND_RESUME: s->paused = 0; break;
+    case KT_COMMAND_RESET:
+        s->epoch += s->started;
+        s->next = s->sent = 0;
+        s->first = 1;
+        break;
+    case KT_COMMAND_STEPS: s->steps = c->steps; break;
+    case KT_COMMAND_CLOSE:
+        free(s->prompt.text);
+        *s = (struct fake_session){0};
+        put_event(lane, &closed);
+        break;
+    }
+}
+
+static int next_command(struct kt_lane *lane, struct kt_command *c)
+{
+    pthread_mutex_lock(&lane->mutex);
+    const int got = kt_ring_take(&lane->commands, c);
+    pthread_mutex_unlock(&lane->mutex);
+    return got;
+}
+
+static int rest(struct kt_lane *lane)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 5000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&lane->mutex);
+    if (!lane->stop && lane->commands.count == 0) {
+        pthread_cond_timedwait(&lane->woken, &lane->mutex, &until);
+    }
+    const int going = !lane->stop;
+    pthread_mutex_unlock(&lane->mutex);
+    return going;
+}
+
+static void *run(void *arg)
+{
+    struct kt_lane *lane = arg;
+    struct kt_command c;
+    const struct kt_event ready = {.kind = KT_EVENT_READY, .ms = 50};
+    rest(lane);
+    put_event(lane, &ready);
+    while (rest(lane)) {
+        while (next_command(lane, &c)) {
+            obey(lane, &c);
+        }
+        for (int i = 0; i < lane->p.sessions_max; i++) {
+            work(lane, (uint32_t)i);
+        }
+    }
+    return NULL;
+}
+
+int kt_lane_open(struct kt_lane **out, const struct kt_lane_params *p, struct kt_error *err)
+{
+    struct kt_lane *lane = calloc(1, sizeof(*lane));
+    KT_ASSERT(lane && p->sessions_max <= SESSIONS_MAX);
+    lane->p = *p;
+    lane->frame_count = p->sessions_max * (p->decode_lead_latents + 3) * PER_LATENT;
+    lane->frames = calloc((size_t)lane->frame_count, sizeof(*lane->frames));
+    lane->pictures = malloc((size_t)lane->frame_count * PICTURE_BYTES);
+    KT_ASSERT(lane->frames && lane->pictures);
+    for (int i = 0; i < lane->frame_count; i++) {
+        lane->frames[i].public.data = lane->pictures + (size_t)i * PICTURE_BYTES;
+    }
+    pthread_mutex_init(&lane->mutex, NULL);
+    pthread_cond_init(&lane->woken, NULL);
+    KT_ASSERT(kt_ring_init(&lane->commands, sizeof(struct kt_command), COMMANDS) == 0 &&
+              kt_ring_init(&lane->events, sizeof(struct kt_event), EVENTS) == 0);
+    KT_ASSERT(pthread_create(&lane->thread, NULL, run, lane) == 0);
+    *out = lane;
+    return 0;
+}
+
+void kt_lane_close(struct kt_lane **out)
+{
+    struct kt_lane *lane = *out;
+    struct kt_command c;
+    struct kt_event e;
+    *out = NULL;
+    if (!lane) {
+        return;
+    }
+    pthread_mutex_lock(&lane->mutex);
+    lane->stop = 1;
+    pthread_cond_signal(&lane->woken);
+    pthread_mutex_unlock(&lane->mutex);
+    pthread_join(lane->thread, NULL);
+    while (kt_ring_take(&lane->commands, &c)) {
+        free(c.text);
+    }
+    while (kt_ring_take(&lane->events, &e)) {
+        kt_frame_unref(&e.frame);
+    }
+    for (int i = 0; i < lane->p.sessions_max; i++) {
+        free(lane->sessions[i].prompt.text);
+    }
+    KT_ASSERT(frames_free(lane) == lane->frame_count); /* every reference came back */
+    kt_ring_finish(&lane->commands);
+    kt_ring_finish(&lane->events);
+    free(lane->frames);
+    free(lane->pictures);
+    pthread_cond_destroy(&lane->woken);
+    pthread_mutex_destroy(&lane->mutex);
+    free(lane);
+}
+
+int kt_lane_post(struct kt_lane *lane, const struct kt_command *cmd)
+{
+    pthread_mutex_lock(&lane->mutex);
+    const int rc = kt_ring_put(&lane->commands, cmd);
+    pthread_cond_signal(&lane->woken);
+    pthread_mutex_unlock(&lane->mutex);
+    return rc;
+}
+
+int kt_lane_poll(struct kt_lane *lane, struct kt_event *out)
+{
+    pthread_mutex_lock(&lane->mutex);
+    const int got = kt_ring_take(&lane->events, out);
+    pthread_mutex_unlock(&lane->mutex);
+    return got;
+}
+
+void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->frames_total = lane->frame_count;
+    out->frames_free = frames_free(lane);
+}

@@ -142,6 +142,11 @@ int KT_SIMD(channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args 
     if (a->pixels < 0 || a->c < 1 || !a->gamma) {
         return -EINVAL;
     }
+    if (KT_SIMD(channel_norm_takes)(a->c)) {
+        q->stats.launches++;
+        KT_SIMD(channel_norm_groups)(q, a);
+        return 0;
+    }
 #if KT_LANES == 16
     if (a->c % 16 != 0 && a->c % 16 <= 8) {
         return kt_simd_channel_norm_avx2(q, a);

@@ -42,6 +42,10 @@ int KT_SIMD(channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args 
 int KT_SIMD(rope)(struct kt_queue *q, const struct kt_rope_args *a);
 int KT_SIMD(residual)(struct kt_queue *q, const struct kt_residual_args *a);
 int KT_SIMD(mul_gelu)(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
+
+/* The VAE's norm for channel counts that fill vectors (channel_norm.c). */
+int KT_SIMD(channel_norm_takes)(int c);
+void KT_SIMD(channel_norm_groups)(struct kt_queue *q, const struct kt_channel_norm_args *a);
 #endif
 
 #endif

@@ -73,8 +73,10 @@ static void mutate(struct bytes *b, uint32_t *seed)
 
 static void store(const char *path, const struct bytes *b)
 {
-    FILE *f = fopen(path, "wb");
+    FILE *f;
 
+    unlink(path); /* a new file each time: some file systems flush one that was truncated */
+    f = fopen(path, "wb");
     if (!f || fwrite(b->at, 1, b->n, f) != b->n || fclose(f) != 0) {
         perror(path);
         exit(99); /* meson: hard error */

@@ -14,6 +14,7 @@ struct kt_command_entry {
 
 extern const struct kt_command_entry kt_commands[]; /* ends with a NULL name */
 
+int kt_command_generate(int argc, char **argv);
 int kt_command_golden(int argc, char **argv);
 int kt_command_bench(int argc, char **argv);
 int kt_command_info(int argc, char **argv);

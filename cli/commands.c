@@ -4,8 +4,9 @@
 
 const struct kt_command_entry kt_commands[] = {
     {"serve", "--config FILE [options]", "live video in the browser", kt_command_serve},
+    {"generate", "--prompt TEXT -o FILE", "a video file from prompts", kt_command_generate},
     {"golden", "[--reference] DIR", "compare the engine with a golden case", kt_command_golden},
-    {"bench", "[MODEL] [options]", "", kt_command_bench},
-    {"info", "MODEL", "", kt_command_info},
+    {"bench", "[MODEL] [options]", "frames per second, milliseconds per stage", kt_command_bench},
+    {"info", "MODEL", "what a model directory holds", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

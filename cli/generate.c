@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "cli/arguments.h"
+#include "cli/command.h"
 #include "cli/files/sink.h"
 #include "engine/base/clock.h"
 #include "engine/engine.h"
-#include "server/commands.h"
 
 enum { SWITCHES_MAX = 64, BAR_CELLS = 30 };
 

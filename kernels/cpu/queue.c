@@ -1,5 +1,7 @@
 #include "kernels/cpu/queue.h"
 
+#include "kernels/cpu/parallel.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,13 +42,15 @@ int kt_cpu_queue_create(struct kt_queue **q, const struct kt_queue_params *p)
         return -ENOMEM;
     }
     made->threads = p->threads;
-    if (p->workspace_bytes > 0) {
+    int rc = p->threads > 1 ? kt_pool_create(&made->pool, p->threads) : 0;
+    if (rc == 0 && p->workspace_bytes > 0) {
         made->workspace = kt_cpu_alloc(p->workspace_bytes);
-        if (!made->workspace) {
-            free(made);
-            return -ENOMEM;
-        }
         made->workspace_bytes = p->workspace_bytes;
+        rc = made->workspace ? 0 : -ENOMEM;
+    }
+    if (rc != 0) {
+        kt_cpu_queue_destroy(&made);
+        return rc;
     }
     *q = made;
     return 0;
@@ -57,6 +61,7 @@ void kt_cpu_queue_destroy(struct kt_queue **q)
     if (!q || !*q) {
         return;
     }
+    kt_pool_destroy(&(*q)->pool);
     free((*q)->workspace);
     free(*q);
     *q = NULL;

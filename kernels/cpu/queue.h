@@ -14,6 +14,7 @@ struct kt_queue {
     void *workspace; /* scratch of the op that runs; nothing in it outlives an op */
     size_t workspace_bytes;
     struct kt_queue_stats stats;
+    struct kt_pool *pool; /* NULL with one thread */
     struct kt_dnnl *dnnl; /* NULL below the oneDNN level */
 };
 

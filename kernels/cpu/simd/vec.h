@@ -13,7 +13,8 @@
 #endif
 
 typedef float kt_vf __attribute__((vector_size(KT_LANES * 4)));
-typedef int32_t kt_vi __attribute__((vector_size(KT_LANES * 4)));
+typedef int32_t kt_vi __attribute__((vector_size(KT_LANES * 4)));  /* what comparisons give */
+typedef uint32_t kt_vu __attribute__((vector_size(KT_LANES * 4))); /* bits: wraps around */
 typedef float kt_vf_any __attribute__((vector_size(KT_LANES * 4), aligned(4), may_alias));
 
 #define KT_INLINE static inline __attribute__((always_inline))
@@ -94,7 +95,7 @@ KT_INLINE kt_vf kt_exp(kt_vf x)
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const kt_vf scaled = (kt_vf)((kt_vi)p + (((kt_vi)shifted - (kt_vi)magic) << 23));
+    const kt_vf scaled = (kt_vf)((kt_vu)p + (((kt_vu)shifted - (kt_vu)magic) << 23));
     const kt_vf high = kt_select(x > 88.0f, kt_splat(__builtin_inff()), x); /* or NaN */
     const kt_vf inside = kt_select(x <= 88.0f, scaled, high);
     return kt_select(x < -87.0f, (kt_vf){0}, inside);
@@ -146,7 +147,7 @@ KT_INLINE void kt_tile(kt_vf *acc, const int rows, const int vecs, const float *
         for (; row_ + KT_TILE_ROWS <= count_; row_ += KT_TILE_ROWS) {                              \
             fn(ctx, row_, KT_TILE_ROWS);                                                           \
         }                                                                                          \
-        if (row_ + 8 <= count_) {                                                                  \
+        if (KT_TILE_ROWS > 8 && row_ + 8 <= count_) {                                              \
             fn(ctx, row_, 8);                                                                      \
             row_ += 8;                                                                             \
         }                                                                                          \

@@ -86,6 +86,10 @@ CASES = {
                       "switch_frame_indices": [], "context_lens": [20], "eps": 1e-5},
     "dit-switch-at-9": {**DIT, "local_attn_size": 9, "switch_frame_indices": [9], "num_frames": 18,
                         "context_lens": [5, 8]},
+    "dit-context-noise": {**DIT, "context_noise": 100, "switch_frame_indices": [6, 15]},
+    "dit-two-switches-in-a-block": {**DIT, "switch_frame_indices": [4, 5], "num_frames": 12},
+    "dit-three-heads-odd": {**DIT, "dim": 66, "num_heads": 3, "ffn_dim": 50, "latent_h": 6,
+                            "latent_w": 2, "text_len": 9, "context_lens": [9, 1, 4]},
     # text encoder
     "umt5-wide-attention": {**UMT5},
     "umt5-few-buckets": {**UMT5, "dim": 64, "dim_attn": 32, "num_heads": 4, "num_buckets": 16,

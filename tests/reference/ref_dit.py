@@ -195,7 +195,7 @@ class Rollout:
         switches, prompt = list(self.c["switch_frame_indices"]), 0
         self.cross = self.dit.cross_kv(contexts[0])
         for number in range(self.c["num_frames"] // self.block):
-            while switches and len(self.latents) >= switches[0]:
+            if switches and len(self.latents) >= switches[0]:  # one switch per boundary
                 switches.pop(0)
                 prompt += 1
                 self.cross = self.dit.cross_kv(contexts[prompt])

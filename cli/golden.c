@@ -177,8 +177,9 @@ static int rollout_blocks(struct golden *g, struct kt_engine *e, const float *no
     int next = 0, block = g->config.sampler.num_frame_per_block;
     int rc = switch_to(g, e, &t, 0);
     for (int b = 0; b < frames / block && rc == 0; b++) {
-        while (rc == 0 && next < g->config.golden.switches &&
-               g->config.golden.switch_frames[next] <= b * block) {
+        /* One switch per boundary: a second that is due already waits for the next block. */
+        if (rc == 0 && next < g->config.golden.switches &&
+            g->config.golden.switch_frames[next] <= b * block) {
             rc = switch_to(g, e, &t, ++next);
         }
         if (rc == 0) {

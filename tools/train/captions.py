@@ -146,6 +146,7 @@ class Captioner:
         chance = lambda p: (torch.rand(B, device=self.device) < p)[:, None].long()
         slot = {k: self._draw(self.tables[k], spec[k]) for k in
                 ("size", "colour", "shape", "speed", "motion", "background", "light", "weather")}
+        slot["light"] = slot["light"] * (spec["background"] < OUTDOOR)[:, None].long()
         if not plain:
             for k in ("size", "colour", "motion", "background", "light", "weather"):
                 said = chance(say if k != "colour" else .97)

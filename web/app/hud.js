@@ -87,11 +87,11 @@ export class Hud {
         const target = this._status.target_fps;
         setText(byId('n-latency'), shown.last === null ? '–' : seconds(shown.last));
         setText(byId('n-latency-more'), shown.last === null ? 'press Enter to measure' : this._spread());
-        setText(byId('n-fps'), target ? `${fps.toFixed(1)} of ${round(target)} /s` : `${fps.toFixed(1)} /s`);
-        setText(byId('n-rate'), bitrate(this._bytes.perSecond(nowMs)));
+        setText(byId('n-fps'), this._last ? `${fps.toFixed(1)}${target ? ` of ${round(target)}` : ''} fps` : '–');
+        setText(byId('n-rate'), this._last ? bitrate(this._bytes.perSecond(nowMs)) : '–');
         setText(byId('n-rtt'), this._clock?.ready ? milliseconds(this._clock.rttMs) : '–');
-        this._renderStages();
         if (this._last) {
+            this._renderStages();
             setText(byId('n-format'), this._format());
             if (!this._overlay.hidden) {
                 setText(this._overlay, this._lines(fps, nowMs));
@@ -130,7 +130,7 @@ export class Hud {
             .map(([key, label]) => `${label.padEnd(16)}${milliseconds(this._value(key)).padStart(8)}`);
         return [
             `key to picture  ${(shown.last === null ? '–' : seconds(shown.last)).padStart(8)}`,
-            `pictures        ${`${fps.toFixed(1)}/s`.padStart(8)}`,
+            `frame rate   ${`${fps.toFixed(1)} fps`.padStart(11)}`,
             `bitrate      ${bitrate(this._bytes.perSecond(nowMs)).padStart(11)}`,
             ...path,
             `epoch ${p.epoch}  picture ${p.frame}`,

@@ -13,6 +13,7 @@ export class Latency {
         this._epoch = -1; // on the screen
         this.shown = new Recent();
         this.received = new Recent();
+        this.measured = 0; // how many in all
     }
 
     // A new session counts its epochs anew.
@@ -43,6 +44,7 @@ export class Latency {
         }
         this._waiting = this._waiting.filter((c) => c.rev > revision);
         const ms = shownMs - commit.keyMs;
+        this.measured++;
         this.shown.add(ms);
         this.received.add(commit.receivedMs - commit.keyMs);
         return ms;

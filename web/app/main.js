@@ -75,6 +75,7 @@ class Page {
             pictures: this._pictures,
             epoch: this._epoch,
             revision: this._revision,
+            measured: this._latency.measured,
             shownMs: this._latency.shown.values,
             receivedMs: this._latency.received.values,
         };
@@ -177,7 +178,7 @@ class Page {
         const pace = byId('pace');
         pace.hidden = !message.slow;
         if (message.slow) {
-            setText(pace, `Slow device: ${message.fps.toFixed(0)} of ${message.target_fps} pictures/s, ` +
+            setText(pace, `Slow device: ${message.fps.toFixed(0)} of ${message.target_fps} fps, ` +
                 `${message.steps} ${message.steps === 1 ? 'step' : 'steps'}`);
         }
     }

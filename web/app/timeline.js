@@ -130,6 +130,7 @@ export class Timeline {
         this._list.prepend(entry.item);
         this._list.scrollTo({ top: 0, left: 0 });
         this._empty.hidden = true;
+        this._list.hidden = false;
         if (this._entries.length > ENTRIES_MAX) {
             this._remove(this._entries[0]);
         }

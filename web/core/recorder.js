@@ -30,11 +30,11 @@ export class Recorder {
         if (!this.active || this._full) {
             return;
         }
-        if (!this._format) {
-            if (!picture.key) {
-                return;
-            }
+        if (!this._format && picture.key) {
             this._format = { codec: picture.codec, width: picture.width, height: picture.height };
+        }
+        if (!this._format) {
+            return;
         }
         if (this._differs(picture) || this._bytes + picture.payload.length > this._bytesMax) {
             this._full = true;

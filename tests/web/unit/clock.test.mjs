@@ -54,6 +54,7 @@ test('percentiles are by nearest rank', () => {
     const values = Array.from({ length: 20 }, (_, i) => i + 1);
     assert.equal(percentile(values, 50), 10);
     assert.equal(percentile(values, 95), 19);
+    assert.equal(percentile(values.slice(0, 10), 95), 10);
     assert.equal(percentile([7], 95), 7);
     assert.equal(percentile([], 50), null);
 });

@@ -129,6 +129,8 @@ test('a lost connection comes back with growing pauses, resumes, and keeps the t
     sockets.last.say({ ...vector('welcome-resumed'), rev: 1, text: 'a red star' });
     assert.equal(log[log.length - 1][1].shownText, 'a red star');
     assert.equal(sockets.last.of('edit').length, 0, 'the server has it all');
+    sockets.last.drop(1006);
+    assert.equal(log[log.length - 1][1].retryMs, 300, 'a connection that worked starts from the shortest pause');
 });
 
 test('a server that was restarted is given the committed prompt again', () => {
@@ -158,6 +160,8 @@ test('busy: says the limit, waits as told, then tries again', () => {
     assert.equal(sockets.made.length, 1);
     timers.advance(1);
     assert.equal(sockets.made.length, 2);
+    sockets.last.drop(1006);
+    assert.equal(log[log.length - 1][1].retryMs, 300, 'what the server said holds once');
 });
 
 for (const [code, close] of [['bad_token', 1008], ['bad_protocol', 4000], ['no_codec', 4000], ['taken_over', 4001]]) {

@@ -1,0 +1,324 @@
+// End to end: a real server, a real browser, keys that are typed and pixels that are looked at.
+//
+//   node e2e.mjs --server PATH [--config FILE] [--browser PATH] [--prompt "TEXT=COLOUR" ...] [--only NAME]
+//
+// --prompt names what is typed and the colour that the object must then have on the screen (at least two; see colour.mjs for
+// the colours). Exits 77 when the server, chromium or playwright-core is missing. Times out generously and measures nothing:
+// bench.mjs does.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { findBrowser, picture, readArguments, report, startBrowser, startServer, type, waitFor, waitForColour,
+    waitForPictures } from './browser.mjs';
+import { dominantColour } from './colour.mjs';
+
+const args = readArguments({ server: '', config: '', browser: '', prompt: [], only: '' });
+const found = await findBrowser(args.browser);
+const PROMPTS = (args.prompt.length >= 2 ? args.prompt : [
+    'a big red circle over the snow=red',
+    'a big green square over the snow=green',
+]).map((p) => p.split('='));
+const [[FIRST, FIRST_COLOUR], [SECOND, SECOND_COLOUR]] = PROMPTS;
+const PHONE = { width: 390, height: 844 };
+
+// A name that is not this machine's own, so that the page is no secure context and has no WebCodecs. It is an address, which
+// the server's Host check lets through, and the browser is told where it leads.
+const ELSEWHERE = '192.0.2.1';
+
+function browserTest(name, options, body) {
+    if (args.only && !name.includes(args.only)) {
+        return;
+    }
+    test(name, { timeout: 240000 }, async (t) => {
+        const server = await startServer(args, options.server);
+        const browser = await startBrowser(found, options.browser);
+        try {
+            await body({ t, server, browser });
+        } catch (error) {
+            t.diagnostic(server.log.split('\n').slice(-15).join('\n'));
+            throw error;
+        } finally {
+            await browser.close();
+            await server.stop('SIGTERM');
+        }
+    });
+}
+
+// Watches what the page sends; the frames come as the browser's developer tools see them.
+function watchSent(page) {
+    const sent = [];
+    page.on('websocket', (ws) => ws.on('framesent', ({ payload }) => sent.push(JSON.parse(payload))));
+    return sent;
+}
+
+async function apply(page, text) {
+    await type(page, text);
+    await page.keyboard.press('Enter');
+}
+
+browserTest('typed words become the picture, and then the next ones', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    assert.equal(await page.evaluate(() => typeof VideoDecoder), 'function', 'WebCodecs is there');
+    assert.notEqual((await report(page)).codec, 'jpeg');
+    assert.equal((await report(page)).inWorker, true, 'decodes in the worker');
+    await apply(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR);
+    await apply(page, SECOND);
+    await waitForColour(page, SECOND_COLOUR);
+    const { shownMs, receivedMs } = await report(page);
+    assert.equal(shownMs.length, 2, 'both were measured');
+    assert.ok(shownMs.every((ms, i) => ms >= receivedMs[i] && receivedMs[i] > 0), `${shownMs} ${receivedMs}`);
+    await waitFor('the timeline', async () => {
+        const entries = await page.locator('#history .words-of').allTextContents();
+        return entries[0] === SECOND && entries[1] === FIRST;
+    });
+    assert.equal(await page.locator('#history [aria-current="true"] .words-of').textContent(), SECOND);
+    assert.match(await page.locator('#receipt').textContent(), /On screen \d/);
+    assert.deepEqual(page.faults, []);
+});
+
+browserTest('every key is an edit, and no key is lost', {}, async ({ server, browser }) => {
+    const page = await browser.page('about:blank');
+    const sent = watchSent(page);
+    await page.goto(server.url);
+    await waitForPictures(page);
+    await page.fill('#prompt', '');
+    const from = sent.filter((m) => m.type === 'edit').length;
+    await page.focus('#prompt');
+    await page.keyboard.type('a blue star', { delay: 5 });
+    await page.keyboard.press('Enter');
+    const commit = await waitFor('the commit', () => sent.find((m) => m.type === 'commit'));
+    const edits = sent.filter((m) => m.type === 'edit').slice(from);
+    assert.equal(edits.length, 'a blue star'.length);
+    assert.deepEqual(edits.map((e) => e.ins).join(''), 'a blue star');
+    assert.ok(edits.every((e, i) => i === 0 || e.base === edits[i - 1].rev));
+    assert.equal(commit.rev, edits[edits.length - 1].rev);
+});
+
+browserTest('composed text is one edit, and Enter inside a composition does not apply', {}, async ({ server, browser }) => {
+    const page = await browser.page('about:blank');
+    const sent = watchSent(page);
+    await page.goto(server.url);
+    await waitForPictures(page);
+    await page.fill('#prompt', '');
+    await page.focus('#prompt');
+    const from = sent.filter((m) => m.type === 'edit').length;
+    const input = await page.context().newCDPSession(page);
+    for (const text of ['ほ', 'ほし', '星']) {
+        await input.send('Input.imeSetComposition', { text, selectionStart: text.length, selectionEnd: text.length });
+    }
+    await input.send('Input.dispatchKeyEvent', { type: 'rawKeyDown', key: 'Process', windowsVirtualKeyCode: 229 });
+    await input.send('Input.insertText', { text: '星' });
+    await waitFor('the edit', () => sent.filter((m) => m.type === 'edit').length > from);
+    await page.waitForTimeout(200);
+    assert.deepEqual(sent.filter((m) => m.type === 'edit').slice(from).map((e) => e.ins), ['星']);
+    assert.equal(sent.filter((m) => m.type === 'commit').length, 0);
+});
+
+browserTest('in live mode a pause in typing is enough', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await page.locator('label.switch').click();
+    await type(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR);
+    await page.reload();
+    await waitForPictures(page);
+    assert.equal(await page.locator('#live').isChecked(), true, 'the choice is kept');
+    assert.equal(await page.inputValue('#prompt'), FIRST, 'a reload resumes the session with its text');
+});
+
+browserTest('without WebCodecs the pictures are JPEG', {
+    browser: { args: [`--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`] },
+    server: {},
+}, async ({ server, browser }) => {
+    const page = await browser.page(`http://${ELSEWHERE}:${server.port}/`);
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    await waitForPictures(page);
+    assert.equal((await report(page)).codec, 'jpeg');
+    await apply(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR);
+    await apply(page, SECOND);
+    await waitForColour(page, SECOND_COLOUR);
+    assert.deepEqual(page.faults.filter((f) => !/secure|trustworthy/i.test(f)), []);
+});
+
+browserTest('fits a phone', { browser: { viewport: PHONE } }, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    const sizes = await page.evaluate(() => ({
+        page: document.documentElement.scrollWidth,
+        picture: document.getElementById('picture').getBoundingClientRect().toJSON(),
+        apply: document.getElementById('apply').getBoundingClientRect().toJSON(),
+        small: [...document.querySelectorAll('button, select, input, textarea')]
+            .filter((e) => e.checkVisibility() && e.type !== 'radio' && e.type !== 'checkbox')
+            .filter((e) => e.getBoundingClientRect().height < 24).map((e) => e.id || e.className),
+    }));
+    assert.ok(sizes.page <= PHONE.width, `the page is ${sizes.page} wide`);
+    assert.ok(sizes.picture.width >= PHONE.width - 32 && sizes.picture.right <= PHONE.width, 'the picture has the width');
+    assert.ok(sizes.apply.bottom <= PHONE.height, 'the prompt is on the first screen');
+    assert.deepEqual(sizes.small, [], 'large enough to touch');
+    await type(page, FIRST);
+    await page.locator('#apply').click();
+    await waitForColour(page, FIRST_COLOUR);
+});
+
+browserTest('comes back when the server does, with the text and the picture', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await apply(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR);
+    await server.stop('SIGKILL');
+    await waitFor('the message', async () => (await page.locator('#cover').isVisible()) &&
+        /lost|restarting/.test(await page.locator('#cover-title').textContent()));
+    await type(page, `${FIRST} again`);
+    const again = await startServer(args, { port: server.port });
+    try {
+        await waitForPictures(page);
+        await waitForColour(page, FIRST_COLOUR);
+        assert.equal(await page.inputValue('#prompt'), `${FIRST} again`);
+        assert.equal(await page.locator('#cover').isVisible(), false);
+        await apply(page, SECOND);
+        await waitForColour(page, SECOND_COLOUR);
+    } finally {
+        await again.stop();
+    }
+});
+
+browserTest('says when all places are taken, and gets in when one is free', { server: { sessions: 1 } },
+    async ({ server, browser }) => {
+        const first = await browser.page(server.url);
+        await waitForPictures(first);
+        const second = await browser.page(server.url);
+        await waitFor('the message', async () =>
+            /place is taken/.test(await second.locator('#cover-text').textContent()));
+        assert.match(await second.locator('#state').textContent(), /Busy/);
+        await first.close();
+        await second.locator('#cover-retry').click();
+        await second.bringToFront();
+        await waitForPictures(second);
+    });
+
+browserTest('a session continues in one tab only', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    const token = await page.evaluate(() => globalThis.kinetype._session.resumeToken);
+    const other = await browser.page('about:blank');
+    await other.addInitScript((t) => sessionStorage.setItem('kinetype.resume', t), token);
+    await other.goto(server.url);
+    await waitFor('the message', async () => /elsewhere/.test(await page.locator('#cover-title').textContent()));
+    assert.equal(await page.locator('#cover-retry').textContent(), 'Continue here');
+});
+
+browserTest('pause stops the picture, going on moves it', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press('Space');
+    await waitFor('paused', async () => (await report(page)).state === 'paused');
+    const { pictures } = await report(page);
+    await page.waitForTimeout(1500);
+    assert.equal((await report(page)).pictures, pictures);
+    await page.keyboard.press('Space');
+    await waitForPictures(page, pictures + 4);
+});
+
+browserTest('starts over with another seed', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    const { epoch } = await report(page);
+    await page.fill('#seed', 'not a number');
+    await page.locator('#reset').click();
+    assert.equal(await page.locator('#seed').getAttribute('aria-invalid'), 'true');
+    await page.fill('#seed', '42');
+    await page.locator('#reset').click();
+    await waitFor('another epoch', async () => (await report(page)).epoch > epoch);
+});
+
+browserTest('a recording is a file that plays', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await page.locator('#record').click();
+    await page.waitForTimeout(2500);
+    const download = page.waitForEvent('download');
+    await page.locator('#record').click();
+    const folder = mkdtempSync(path.join(tmpdir(), 'kt-rec-'));
+    try {
+        const file = path.join(folder, 'recording.webm');
+        const finished = await download;
+        assert.match(finished.suggestedFilename(), /^kinetype-\d{8}-\d{6}\.webm$/);
+        await finished.saveAs(file);
+        const facts = await playFile(browser, readFileSync(file));
+        assert.ok(facts.duration > 0.5 && facts.width > 0, JSON.stringify(facts));
+    } finally {
+        rmSync(folder, { recursive: true, force: true });
+    }
+});
+
+// Opens it in a page without the server's content policy and seeks to its middle.
+async function playFile(browser, bytes) {
+    const page = await browser.context.newPage();
+    return page.evaluate(async (base64) => {
+        const data = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+        const video = document.createElement('video');
+        video.src = URL.createObjectURL(new Blob([data], { type: 'video/webm' }));
+        await new Promise((resolve, reject) => {
+            video.onloadeddata = resolve;
+            video.onerror = () => reject(new Error(video.error.message));
+        });
+        video.currentTime = video.duration / 2;
+        await new Promise((resolve) => {
+            video.onseeked = resolve;
+        });
+        return { duration: video.duration, width: video.videoWidth, height: video.videoHeight };
+    }, bytes.toString('base64'));
+}
+
+browserTest('keys: help, numbers, back to the prompt; everything has a name', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('?');
+    assert.equal(await page.locator('#help').evaluate((d) => d.open), true);
+    await page.keyboard.press('Escape');
+    assert.equal(await page.locator('#help').evaluate((d) => d.open), false);
+    await page.keyboard.press('h');
+    assert.equal(await page.locator('#hud').isVisible(), true);
+    await page.keyboard.press('h');
+    await page.keyboard.press('/');
+    await page.keyboard.type('?h ');
+    assert.match(await page.inputValue('#prompt'), /\?h $/);
+    assert.equal(await page.locator('#hud').isVisible(), false);
+    const nameless = await page.evaluate(() => [...document.querySelectorAll('button, input, select, textarea')]
+        .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
+        .map((e) => e.outerHTML));
+    assert.deepEqual(nameless, []);
+});
+
+browserTest('an empty prompt is not applied, and says so', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    const before = dominantColour(await picture(page));
+    await page.fill('#prompt', '   ');
+    await page.keyboard.press('Enter');
+    assert.match(await page.locator('#receipt').textContent(), /empty/);
+    assert.equal(typeof before, 'string');
+    assert.equal((await report(page)).phase, 'open');
+});
+
+browserTest('a token is asked for, and taken from the fragment', { server: { token: 'open-sesame' } },
+    async ({ server, browser }) => {
+        const page = await browser.page(server.url);
+        await waitFor('the question', async () => page.locator('#token').isVisible());
+        await page.fill('#token', 'wrong');
+        await page.keyboard.press('Enter');
+        await waitFor('the question again', async () => page.locator('#token').isVisible());
+        await page.fill('#token', 'open-sesame');
+        await page.keyboard.press('Enter');
+        await waitForPictures(page);
+        const other = await browser.page(`${server.url}#token=open-sesame`);
+        await waitForPictures(other);
+        assert.ok(!other.url().includes('sesame'), 'the token does not stay in the address');
+    });

@@ -1,6 +1,6 @@
 // Enter-to-picture latency, measured in the page and printed; asserts nothing.
 //
-//   node bench.mjs --server PATH [--config FILE] [--prompts 30] [--json true]
+//   node bench.mjs --server PATH [--config FILE] [--model DIR] [--prompts 30] [--json true]
 //
 // Each prompt is typed, then Enter is pressed; the key event's own time stamp starts the clock. `shown` ends it when the first
 // picture under the prompt has been drawn at the moment its pts asks for (a prompt change asks for "now"), `received` when that
@@ -15,7 +15,7 @@ const BETWEEN_MS = 2500; // the stream is in its stride again
 const SHAPES = ['circle', 'square', 'triangle', 'star', 'heart'];
 const COLOURS = ['red', 'green', 'blue', 'yellow', 'purple', 'orange'];
 
-const args = readArguments({ server: '', config: '', browser: '', prompts: '30', json: 'false' });
+const args = readArguments({ server: '', config: '', model: '', browser: '', prompts: '30', json: 'false' });
 const found = await findBrowser(args.browser);
 const server = await startServer(args);
 const browser = await startBrowser(found);

@@ -47,12 +47,12 @@ export async function findBrowser(wanted) {
 }
 
 // A running server: { url, port, stop(signal) }. Options are passed on to `serve`.
-export async function startServer({ server, config }, options = {}) {
+export async function startServer({ server, config, model }, options = {}) {
     if (!server || !existsSync(server)) {
         cannotRun(`no server at "${server}"`);
     }
     const args = ['serve', ...(config ? ['--config', config] : [])];
-    for (const [name, value] of Object.entries({ port: 0, ...options })) {
+    for (const [name, value] of Object.entries({ port: 0, ...(model ? { model } : {}), ...options })) {
         args.push(`--${name}`, String(value));
     }
     const child = spawn(server, args, { stdio: ['ignore', 'pipe', 'pipe'] });

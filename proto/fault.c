@@ -26,7 +26,6 @@ static const struct {
     [KT_FAULT_WRONG_REV] = {"wrong_rev", 0},
     [KT_FAULT_EMPTY_PROMPT] = {"empty_prompt", 0},
     [KT_FAULT_RATE_LIMITED] = {"rate_limited", 0},
-    [KT_FAULT_BUSY] = {"busy", 0},
     [KT_FAULT_BAD_UTF8] = {"bad_utf8", 1007},
     [KT_FAULT_TOO_BIG] = {"too_big", 1009},
     [KT_FAULT_BAD_TOKEN] = {"bad_token", 1008},

@@ -22,8 +22,8 @@ static inline int kt_bucket_take(struct kt_bucket *b, int64_t now_us)
     b->tokens += (double)(now_us - b->at_us) * 1e-6 * b->per_s;
     b->tokens = b->tokens > b->burst ? b->burst : b->tokens;
     b->at_us = now_us;
-    if (b->tokens >= 1) {
-        b->tokens -= 1;
+    if (b->tokens >= 1 - 1e-9) { /* halves and tenths add up to a whole one */
+        b->tokens = b->tokens > 1 ? b->tokens - 1 : 0;
         return 0;
     }
     return (int)((1 - b->tokens) / b->per_s * 1e3) + 1;

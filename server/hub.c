@@ -159,15 +159,19 @@ static void find_place(struct kt_hub *hub, struct kt_client *c, struct kt_client
     }
 }
 
-static void serve_waiting(struct kt_hub *hub, int64_t now_us)
+/* 1 when somebody got a place: there is something to do at once. */
+static int serve_waiting(struct kt_hub *hub, int64_t now_us)
 {
+    int served = 0;
     for (struct kt_client *c = hub->clients; c; c = c->next) {
         struct kt_session *s = c->state == KT_CLIENT_WAITING ? find_free(hub) : NULL;
         if (s) {
             open_place(c, s, &c->hello, now_us);
             kt_client_message_free(&c->hello);
+            served = 1;
         }
     }
+    return served;
 }
 
 /* ---- greeting ---- */
@@ -427,7 +431,6 @@ static int64_t on_service(void *arg, int64_t now_us)
     struct kt_hub *hub = arg;
     int64_t next = INT64_MAX;
     take_events(hub, now_us);
-    serve_waiting(hub, now_us);
     for (int i = 0; i < hub->sessions_max; i++) {
         const int64_t t = kt_session_service(&hub->sessions[i], now_us);
         next = t < next ? t : next;
@@ -436,7 +439,8 @@ static int64_t on_service(void *arg, int64_t now_us)
         const int64_t t = kt_client_service(c, now_us);
         next = t < next ? t : next;
     }
-    return next;
+    /* After the sessions: one of them may have become free just now. */
+    return serve_waiting(hub, now_us) ? now_us : next;
 }
 
 /* ---- life ---- */

@@ -1,12 +1,13 @@
 /* The output queue.
  *
- * Texts (receipts) are small and must not be lost: they go first, and a client that lets 256 of
- * them or 512 KiB pile up has stopped reading and is closed. Pictures are never dropped behind the
- * encoder, because each refers to the one before it; instead, no further picture is encoded while
- * three wait (soft limit), which stops the device through the chain of queues in front. Only a
- * flush drops pictures, because the next one is a key picture by rule. The hard limit of eight is
- * what may be in flight when the soft limit is met; it cannot be passed by a correct caller. A
- * client whose oldest packet is five seconds old is closed (session.c).
+ * Texts (receipts) are small and must not be lost: they go first, and a client that lets 1024 of
+ * them (more than the bursts that it may send can cause) or 512 KiB pile up has stopped reading and
+ * is closed. Pictures are never dropped behind the encoder, because each refers to the one before
+ * it; instead, no further picture is encoded while three wait (soft limit), which stops the device
+ * through the chain of queues in front. Only a flush drops pictures, because the next one is a key
+ * picture by rule. The hard limit of eight is what may be in flight when the soft limit is met; it
+ * cannot be passed by a correct caller. A client whose oldest packet is five seconds old is closed
+ * (client.c).
  *
  * The socket buffer behind us is bounded by TCP_NOTSENT_LOWAT (loop.c), and one packet at most lies
  * in libwebsockets. */

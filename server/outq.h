@@ -13,7 +13,7 @@
 
 enum {
     KT_PACKET_HEADROOM = 64, /* the WebSocket header is written in front of the payload, in place */
-    KT_OUTQ_TEXTS_MAX = 256,
+    KT_OUTQ_TEXTS_MAX = 1024,
     KT_OUTQ_TEXT_BYTES_MAX = 512 * 1024,
     KT_OUTQ_PICTURES_SOFT = 3,
     KT_OUTQ_PICTURES_MAX = 8,

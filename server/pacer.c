@@ -16,7 +16,7 @@
  *
  * A slow device makes fewer pictures than the stream's rate. What it sustains is told by the lane
  * (`floor_us`); beyond that, each time a picture was due and none was there the interval grows by a
- * tenth, and while pictures lie ready it shrinks back by 2 % a picture. The result is an evenly
+ * tenth, and while a latent lies ready it shrinks back by 2 % a picture. The result is an evenly
  * slower video rather than a stuttering one. A picture that comes after its moment jumps to the
  * present (`late`) and the stream clock with it.
  *
@@ -29,6 +29,7 @@
 enum {
     BELIEVE_US = 1000000, /* how long the estimate runs without a report */
     JUMP_US = 100000,     /* differences above this are taken at once */
+    READY = 4,            /* a whole latent lies ready: the device is ahead */
 };
 static const double slowest = 8; /* times the nominal interval: below 2 fps at 16 it is no video */
 
@@ -114,7 +115,7 @@ void kt_pacer_restart(struct kt_pacer *p)
 
 static void recover(struct kt_pacer *p, int queued)
 {
-    if (!p->starved && queued >= 2 && p->interval_us > p->floor_us) {
+    if (!p->starved && queued >= READY && p->interval_us > p->floor_us) {
         p->interval_us *= 0.98;
         p->interval_us = p->interval_us < p->floor_us ? p->floor_us : p->interval_us;
     }

@@ -20,6 +20,12 @@ struct kt_word_list {
 
 enum { APOSTROPHE = 0x2019 };
 
+static const struct word FILLERS[] = {
+    {"a"},   {"an"},   {"and"},   {"are"},  {"as"},   {"at"},    {"by"},   {"for"}, {"from"},
+    {"in"},  {"is"},   {"it"},    {"its"},  {"near"}, {"of"},    {"on"},   {"or"},  {"over"},
+    {"the"}, {"then"}, {"there"}, {"this"}, {"to"},   {"under"}, {"with"},
+};
+
 /* Letters and digits: every code point but white space, controls, and the blocks of punctuation and
  * symbols that people type between words. */
 static int is_word_part(uint32_t c)
@@ -42,32 +48,33 @@ static size_t trim_possessive(const char *s, size_t n)
     return n > 1 && s[n - 1] == '\'' ? n - 1 : n;
 }
 
-/* Appends a code point in lower case; a word that does not fit is cut between code points. */
-static size_t append(struct word *w, size_t n, uint32_t c)
+/* Appends a code point in lower case. What does not fit is lost, and everything after it. */
+static void append(struct word *w, size_t *n, int *full, uint32_t c)
 {
     char bytes[4];
     const size_t length = kt_utf8_encode(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c, bytes);
 
-    if (n + length >= sizeof(w->text)) {
-        return n;
+    *full |= *n + length >= sizeof(w->text);
+    if (!*full) {
+        memcpy(w->text + *n, bytes, length);
+        *n += length;
     }
-    memcpy(w->text + n, bytes, length);
-    return n + length;
 }
 
 /* Takes the next word of [*at, n) into *w; 0 when there is none. */
 static int next_word(const char *text, size_t n, size_t *at, struct word *w)
 {
     size_t length = 0;
+    int full = 0;
 
     while (*at < n) {
         uint32_t c;
         const size_t taken = kt_utf8_decode(text + *at, n - *at, &c);
         KT_ASSERT(taken > 0);
         if (is_word_part(c)) {
-            length = append(w, length, c);
+            append(w, &length, &full, c);
         } else if (length > 0 && (c == '\'' || c == APOSTROPHE)) {
-            length = append(w, length, '\'');
+            append(w, &length, &full, '\'');
         } else if (length > 0) {
             break;
         }
@@ -132,8 +139,31 @@ void kt_word_list_close(struct kt_word_list **list)
     *list = NULL;
 }
 
-static void mention(struct kt_word_report *report, const struct word *w)
+int kt_word_list_knows_all(const struct kt_word_list *list)
 {
+    return list->knows_all;
+}
+
+static int is_in(const struct word *w, const struct word *words, size_t n)
+{
+    return bsearch(w, words, n, sizeof(*w), by_text) != NULL;
+}
+
+/* Zeroes what comes after the first so many characters. */
+static void cut(struct word *w)
+{
+    size_t at = 0;
+    uint32_t c;
+
+    for (int i = 0; i < KT_UNKNOWN_LISTED_CHARS_MAX && w->text[at] != '\0'; i++) {
+        at += kt_utf8_decode(w->text + at, sizeof(w->text) - at, &c);
+    }
+    memset(w->text + at, 0, sizeof(w->text) - at);
+}
+
+static void mention(struct kt_word_report *report, struct word *w)
+{
+    cut(w);
     for (int i = 0; i < report->listed; i++) {
         if (strcmp(report->words[i], w->text) == 0) {
             return;
@@ -151,7 +181,10 @@ void kt_word_list_judge(const struct kt_word_list *list, const char *text, size_
 
     *report = (struct kt_word_report){0};
     for (size_t at = 0; next_word(text, n, &at, &w);) {
-        if (list->knows_all || bsearch(&w, list->words, list->n, sizeof(w), by_text)) {
+        if (is_in(&w, FILLERS, sizeof(FILLERS) / sizeof(FILLERS[0]))) {
+            continue;
+        }
+        if (list->knows_all || is_in(&w, list->words, list->n)) {
             report->known++;
         } else {
             report->unknown++;

@@ -317,25 +317,66 @@ static int warm_text(struct kt_engine *e, struct kt_error *err)
     return rc;
 }
 
-/* Blocks until the window is full and has moved once, a switch of each kind, and the decoder
- * throughout. */
+static int take_zeroed_pages(struct kt_engine *e, struct kt_slab_item **pages, int n)
+{
+    for (int i = 0; i < n; i++) {
+        pages[i] = kt_slab_take(&e->pages);
+        if (!pages[i]) {
+            return -ENOBUFS;
+        }
+        kt_device_zero(e->dev, pages[i]->data, e->pages.item_bytes);
+    }
+    return 0;
+}
+
+/* One pass of `frames` latents behind `prefix` pages of nothing, on a block's scratch. */
+static int warm_pass(struct kt_engine *e, struct kt_timeline *t, struct kt_slab_item **pages,
+                     int prefix, int frames, struct kt_error *err)
+{
+    const float *x[KT_SLOTS_MAX];
+    int64_t time[KT_SLOTS_MAX];
+    for (int f = 0; f < frames; f++) {
+        x[f] = t->block.x;
+        time[f] = prefix + f;
+    }
+    struct kt_dit_pass pass = {.prefix = pages,
+                               .prefix_count = prefix,
+                               .x = x,
+                               .time_index = time,
+                               .frames = frames,
+                               .row = kt_dit_clean_row(e->dit),
+                               .context = &t->context->dit,
+                               .v = prefix ? t->block.v : NULL};
+    return kt_dit_run(e->dit, &pass, err);
+}
+
+/* The extremes of every shape that follows: a block in an empty and in a full window, a recache of
+ * the whole window and of one latent, and the first, second and third latent of a decode. */
 static int warm_timeline(struct kt_engine *e, struct kt_timeline *t, struct kt_error *err)
 {
-    int blocks = e->shape.window / e->config.sampler.num_frame_per_block + 2, rc = 0;
-    if (e->config.sampler.local_attn_size <= 0) {
-        blocks = 2;
+    struct kt_slab_item *pages[KT_SLOTS_MAX] = {0};
+    int window = e->shape.window, block = e->config.sampler.num_frame_per_block;
+    int rc = kt_timeline_block(t, 1, err);
+    for (int i = 0; i < 3 && i < block && rc == 0 && e->vae; i++) {
+        int frames = kt_timeline_decode(t, NULL, 0, err);
+        rc = frames < 0 ? frames : 0;
     }
-    for (int i = 0; i < blocks && rc == 0; i++) {
-        rc = kt_timeline_block(t, i == 0 ? 0 : 1, err);
-        while (rc == 0 && e->vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
-            int frames = kt_timeline_decode(t, NULL, 0, err);
-            rc = frames < 0 ? frames : 0;
-        }
+    if (rc == 0 && take_zeroed_pages(e, pages, window - block) < 0) {
+        rc = kt_fail(err, -ENOBUFS, "warm-up: no free pages");
     }
     if (rc == 0) {
-        rc = kt_timeline_switch(t, t->context, KT_TRANSITION_CUT, 0, err);
+        rc = warm_pass(e, t, pages, window - block, block, err);
     }
-    return rc < 0 ? rc : kt_timeline_switch(t, t->context, KT_TRANSITION_SCENE, 0, err);
+    if (rc == 0) {
+        rc = warm_pass(e, t, pages, 0, window, err);
+    }
+    if (rc == 0) {
+        rc = warm_pass(e, t, pages, window - block, 1, err);
+    }
+    for (int i = 0; i < window - block; i++) {
+        kt_slab_unref(&pages[i]);
+    }
+    return rc;
 }
 
 int kt_engine_warm_up(struct kt_engine *e, struct kt_error *err)

@@ -230,7 +230,7 @@ int fixture_write_weights(const char *path, const struct kt_vae_config *c, const
 struct kt_vae_config fixture_wan_config(void)
 {
     struct kt_vae_config c = {.kind = KT_VAE_WAN,
-                              .dim = 4,
+                              .dim = 8,
                               .z_dim = 6,
                               .num_res_blocks = 1,
                               .levels = 3,

@@ -1,5 +1,6 @@
 /* The golden VAE cases: every listed output within a relative L2 error of 2e-5. Arguments: case
- * directories; those that are not there are skipped, and if none is, so is the test (77). */
+ * directories; those that are not there are skipped, and if none is, so is the test (77).
+ * `--mask N` first: the levels of the CPU table to use (0: the reference). */
 #include "engine/model/config.h"
 #include "tests/vae/fixture.h"
 
@@ -12,6 +13,7 @@ static const double bound = 2e-5;
 
 struct golden {
     const char *dir;
+    struct kt_device_params device;
     struct kt_model_config config;
     struct kt_safetensors *weights, *io;
     struct kt_device *dev;
@@ -56,7 +58,7 @@ static int open_case(struct golden *g)
         rc = kt_safetensors_open(&g->io, path, &g->err);
     }
     if (rc == 0) {
-        rc = kt_device_open(&g->dev, &(struct kt_device_params){0}, &g->err);
+        rc = kt_device_open(&g->dev, &g->device, &g->err);
     }
     if (rc < 0) {
         return rc;
@@ -141,9 +143,9 @@ static int check_encoder(struct golden *g)
     return rc;
 }
 
-static int run_case(const char *dir)
+static int run_case(const char *dir, struct kt_device_params device)
 {
-    struct golden g = {.dir = dir};
+    struct golden g = {.dir = dir, .device = device};
     int rc = open_case(&g);
     if (rc == 0) {
         rc = check_decoder(&g);
@@ -164,12 +166,18 @@ static int run_case(const char *dir)
 
 int main(int argc, char **argv)
 {
-    int ran = 0, failed = 0;
-    for (int i = 1; i < argc; i++) {
+    int ran = 0, failed = 0, first = 1;
+    struct kt_device_params device = {0};
+    if (argc > 2 && strcmp(argv[1], "--mask") == 0) {
+        device.cpu_mask = (unsigned)atoi(argv[2]);
+        device.cpu_mask_set = 1;
+        first = 3;
+    }
+    for (int i = first; i < argc; i++) {
         struct stat st;
         if (stat(argv[i], &st) == 0) {
             ran++;
-            failed += run_case(argv[i]);
+            failed += run_case(argv[i], device);
         }
     }
     if (ran == 0) {

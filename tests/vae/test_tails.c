@@ -42,18 +42,19 @@ static int open_weights(struct state *s, const char *skip, const char *misshape,
     return rc;
 }
 
-static struct state *state_new(struct kt_vae_config config)
+static struct state *state_new(struct kt_vae_config config, int threads)
 {
     struct state *s = calloc(1, sizeof(*s));
     s->config = config;
     snprintf(s->path, sizeof(s->path), "test_tails_%d.safetensors", (int)getpid());
-    assert_int_equal(kt_device_open(&s->dev, &(struct kt_device_params){0}, &s->err), 0);
+    assert_int_equal(
+        kt_device_open(&s->dev, &(struct kt_device_params){.threads = threads}, &s->err), 0);
     return s;
 }
 
-static int setup(void **out, struct kt_vae_config config)
+static int setup(void **out, struct kt_vae_config config, int threads)
 {
-    struct state *s = state_new(config);
+    struct state *s = state_new(config, threads);
     if (open_weights(s, NULL, NULL, config.kind == KT_VAE_WAN) < 0) {
         fail_msg("%s", s->err.text);
     }
@@ -66,12 +67,12 @@ static int setup(void **out, struct kt_vae_config config)
 
 static int setup_wan(void **out)
 {
-    return setup(out, fixture_wan_config());
+    return setup(out, fixture_wan_config(), 0);
 }
 
 static int setup_taehv(void **out)
 {
-    return setup(out, fixture_taehv_config());
+    return setup(out, fixture_taehv_config(), 0);
 }
 
 static int teardown(void **in)
@@ -250,6 +251,25 @@ static void test_no_allocation_when_warm(void **in)
     assert_true(after.launches > before.launches);
 }
 
+/* Who computes a pixel does not change its bits. */
+static void test_threads(void **in)
+{
+    struct kt_vae_config configs[2] = {fixture_wan_config(), fixture_taehv_config()};
+    for (int i = 0; i < 2; i++) {
+        void *one, *three;
+        setup(&one, configs[i], 1);
+        setup(&three, configs[i], 3);
+        float *a = stream(one, 1, 3), *b = stream(three, 1, 3);
+        struct state *s = one;
+        assert_same_frames(s, a, b, 3 * s->info.frames_per_latent);
+        free(a);
+        free(b);
+        teardown(&one);
+        teardown(&three);
+    }
+    (void)in;
+}
+
 /* What the encoder saw first must matter for ever; a broken cache would lose it. */
 static void test_encoder(void **in)
 {
@@ -278,7 +298,7 @@ static void test_encoder(void **in)
 static void expect_error(struct kt_vae_config config, const char *skip, const char *misshape,
                          const char *const *words)
 {
-    struct state *s = state_new(config);
+    struct state *s = state_new(config, 0);
     assert_true(open_weights(s, skip, misshape, config.kind == KT_VAE_WAN) < 0);
     assert_null(s->vae);
     assert_int_equal(s->dev->stats.bytes_allocated, 0);
@@ -298,9 +318,9 @@ static void test_bad_checkpoints(void **in)
                  (const char *[]){"test_tails_", "decoder.upsamples.2.time_conv.weight", NULL});
     expect_error(
         wan, NULL, "decoder.middle.1.to_qkv.weight",
-        (const char *[]){"test_tails_", "decoder.middle.1.to_qkv.weight", "48", "49", NULL});
+        (const char *[]){"test_tails_", "decoder.middle.1.to_qkv.weight", "96", "97", NULL});
     expect_error(wan, NULL, "encoder.conv1.weight",
-                 (const char *[]){"encoder.conv1.weight", "4", "5", NULL});
+                 (const char *[]){"encoder.conv1.weight", "8", "9", NULL});
     expect_error(tiny, NULL, "decoder.4.conv.0.bias",
                  (const char *[]){"decoder.4.conv.0.bias", "12", "13", NULL});
     tiny.frames_to_trim = 4;
@@ -341,6 +361,7 @@ int main(void)
         BOTH(test_no_allocation_when_warm),
         BOTH(test_bad_params),
         cmocka_unit_test_setup_teardown(test_encoder, setup_wan, teardown),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bad_checkpoints),
     };
     return cmocka_run_group_tests_name("vae tails", tests, NULL, NULL);

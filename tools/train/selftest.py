@@ -100,7 +100,7 @@ def layout_is_streaming(flex):
                     stream.append(z[i:i + 1, b])
             want = stream.forward(x[i:i + 1, r], t[i, r].item(), stream.cached())
             worst = max(worst, relative(out[i:i + 1, r], want))
-        check(f"layout {'flex' if flex else 'dense'} {name}", worst, 2e-2 if flex else 2e-5)
+        check(f"layout {'flex' if flex else 'dense'} {name}", worst, 6e-2 if flex else 2e-5)
 
 
 def speed(tokens):

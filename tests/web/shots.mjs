@@ -1,0 +1,119 @@
+// The README's pictures of the page, made by driving a real server: page.png, phone.png and, where ffmpeg is installed,
+// page.webp, a short animation in which a prompt is typed and the picture follows.
+//
+//   node shots.mjs --server PATH [--config FILE] [--model DIR] [--out DIR] [--prompt TEXT ...]
+//
+// The animation plays at the speed at which it happened: each shot is shown for as long as it took until the next.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { findBrowser, readArguments, report, startBrowser, startServer, waitFor, waitForPictures } from './browser.mjs';
+
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+const SHOT_EVERY_MS = 125;
+const ANIMATION_WIDTH = 800;
+const WATCH_MS = 3000; // after a prompt is on the screen
+
+const args = readArguments({ server: '', config: '', model: '', browser: '', out: 'shots', prompt: [] });
+const prompts = args.prompt.length ? args.prompt : [
+    'a big yellow star moves left over the sea',
+    'a big red heart over the city at night',
+    'a green circle over the snow, it snows',
+];
+const found = await findBrowser(args.browser);
+mkdirSync(args.out, { recursive: true });
+const server = await startServer(args);
+try {
+    await desktop();
+    await phone();
+} finally {
+    await server.stop();
+}
+
+async function desktop() {
+    const browser = await startBrowser(found, { viewport: DESKTOP });
+    try {
+        const page = await browser.page(server.url);
+        await waitForPictures(page, 32);
+        for (const text of prompts.slice(0, -1)) {
+            await apply(page, text);
+            await page.waitForTimeout(WATCH_MS);
+        }
+        const film = startFilm(page);
+        await page.waitForTimeout(1000);
+        await apply(page, prompts[prompts.length - 1]);
+        await page.waitForTimeout(WATCH_MS);
+        await film.end();
+        await page.screenshot({ path: path.join(args.out, 'page.png') });
+        console.log(path.join(args.out, 'page.png'));
+    } finally {
+        await browser.close();
+    }
+}
+
+async function phone() {
+    const browser = await startBrowser(found, { viewport: PHONE, deviceScaleFactor: 2, hasTouch: true });
+    try {
+        const page = await browser.page(server.url);
+        await waitForPictures(page, 32);
+        await apply(page, prompts[0]);
+        await page.waitForTimeout(WATCH_MS);
+        await page.screenshot({ path: path.join(args.out, 'phone.png') });
+        console.log(path.join(args.out, 'phone.png'));
+    } finally {
+        await browser.close();
+    }
+}
+
+// Types like a person and waits until the prompt is on the screen.
+async function apply(page, text) {
+    const before = (await report(page)).measured;
+    await page.focus('#prompt');
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type(text, { delay: 45 });
+    await page.keyboard.press('Enter');
+    await waitFor('the picture', async () => (await report(page)).measured > before);
+}
+
+// Takes shots until end(), which makes the animation of them.
+function startFilm(page) {
+    const folder = mkdtempSync(path.join(tmpdir(), 'kt-shots-'));
+    const shots = [];
+    let going = true;
+    const taken = (async () => {
+        while (going) {
+            const at = Date.now();
+            const file = path.join(folder, `${String(shots.length).padStart(4, '0')}.png`);
+            await page.screenshot({ path: file });
+            shots.push({ at, file });
+            await page.waitForTimeout(Math.max(0, SHOT_EVERY_MS - (Date.now() - at)));
+        }
+    })();
+    return {
+        end: async () => {
+            going = false;
+            await taken;
+            animate(folder, shots);
+            rmSync(folder, { recursive: true, force: true });
+        },
+    };
+}
+
+function animate(folder, shots) {
+    const list = path.join(folder, 'list.txt');
+    writeFileSync(list, shots.map(({ file, at }, i) => {
+        const seconds = i + 1 < shots.length ? (shots[i + 1].at - at) / 1000 : 1;
+        return `file '${file}'\nduration ${seconds.toFixed(3)}\n`;
+    }).join(''));
+    const out = path.join(args.out, 'page.webp');
+    const made = spawnSync('ffmpeg', ['-v', 'error', '-y', '-f', 'concat', '-safe', '0', '-i', list,
+        '-vf', `fps=10,scale=${ANIMATION_WIDTH}:-2:flags=lanczos`, '-c:v', 'libwebp_anim', '-quality', '72',
+        '-compression_level', '6', '-loop', '0', out], { stdio: ['ignore', 'inherit', 'inherit'] });
+    if (made.error || made.status !== 0) {
+        console.log(`no animation: ${made.error ? 'ffmpeg is not installed' : `ffmpeg left with ${made.status}`}`);
+        return;
+    }
+    console.log(out, `(${shots.length} shots)`);
+}

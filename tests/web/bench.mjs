@@ -12,7 +12,7 @@ import { percentile } from '../../web/core/stats.js';
 
 const WARM_UP = 3;
 const BETWEEN_MS = 2500; // the stream is in its stride again
-const SHAPES = ['circle', 'square', 'triangle', 'star', 'heart'];
+const SHAPES = ['ball', 'square', 'triangle', 'star', 'heart'];
 const COLOURS = ['red', 'green', 'blue', 'yellow', 'purple', 'orange'];
 
 const args = readArguments({ server: '', config: '', model: '', browser: '', prompts: '30', json: 'false' });
@@ -28,7 +28,7 @@ try {
     const received = [];
     for (let i = 0; i < total; i++) {
         const before = (await report(page)).measured;
-        await type(page, `a big ${COLOURS[i % COLOURS.length]} ${SHAPES[i % SHAPES.length]} over the snow`);
+        await type(page, `a big ${COLOURS[i % COLOURS.length]} ${SHAPES[i % SHAPES.length]} in front of a wall`);
         await page.keyboard.press('Enter');
         await waitFor('the picture', async () => (await report(page)).measured > before, { timeoutMs: 60000, everyMs: 50 });
         const r = await report(page);

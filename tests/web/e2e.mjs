@@ -17,8 +17,8 @@ import { dominantColour } from './colour.mjs';
 const args = readArguments({ server: '', config: '', model: '', browser: '', prompt: [], only: '' });
 const found = await findBrowser(args.browser);
 const PROMPTS = (args.prompt.length >= 2 ? args.prompt : [
-    'a big red circle over the snow=red',
-    'a big green square over the snow=green',
+    'a big red ball in front of a wall=red',
+    'a big green square in front of a wall=green',
 ]).map((p) => p.split('='));
 const [[FIRST, FIRST_COLOUR], [SECOND, SECOND_COLOUR]] = PROMPTS;
 const PHONE = { width: 390, height: 844 };
@@ -180,6 +180,7 @@ browserTest('comes back when the server does, with the text and the picture', {}
         await waitForColour(page, FIRST_COLOUR);
         assert.equal(await page.inputValue('#prompt'), `${FIRST} again`);
         assert.equal(await page.locator('#cover').isVisible(), false);
+        assert.equal(await page.locator('#history [aria-current="true"] .words-of').textContent(), FIRST);
         await apply(page, SECOND);
         await waitForColour(page, SECOND_COLOUR);
     } finally {

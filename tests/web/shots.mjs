@@ -18,9 +18,9 @@ const WATCH_MS = 3000; // after a prompt is on the screen
 
 const args = readArguments({ server: '', config: '', model: '', browser: '', out: 'shots', prompt: [] });
 const prompts = args.prompt.length ? args.prompt : [
-    'a big yellow star moves left over the sea',
-    'a big red heart over the city at night',
-    'a green circle over the snow, it snows',
+    'a big yellow star moves left over the ocean',
+    'a big red heart over a city at night',
+    'a big green moon over snowy mountains in the snow',
 ];
 const found = await findBrowser(args.browser);
 mkdirSync(args.out, { recursive: true });

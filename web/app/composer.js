@@ -99,7 +99,7 @@ export class Composer {
         } else if (this._warning) {
             this.say('warn', this._warning);
         } else {
-            this._idle(message.words);
+            this._idle();
         }
     }
 
@@ -118,12 +118,10 @@ export class Composer {
         }
     }
 
-    _idle(words) {
-        if (this._box.value.trim() === (this._committed ?? '').trim()) {
-            return;
+    _idle() {
+        if (this._box.value.trim() !== (this._committed ?? '').trim()) {
+            this.say('idle', this._live.checked ? 'Takes effect when you pause.' : 'Press Enter to apply.');
         }
-        const count = words === undefined ? '' : words === 1 ? '1 word. ' : `${words} words. `;
-        this.say('idle', this._live.checked ? `${count}Takes effect when you pause.` : `${count}Press Enter to apply.`);
     }
 
     // ---- keys ----

@@ -15,6 +15,7 @@ import { Session } from '../core/session.js';
 import { eventTime, now } from '../core/now.js';
 
 const RENDER_EVERY_MS = 250;
+const NOT_LISTED = new Set(['examples', 'known_words']); // of a model's vocabulary: shown elsewhere, or too many to show
 
 class Page {
     constructor() {
@@ -139,13 +140,22 @@ class Page {
         this._vocabulary(message.model.vocabulary);
         if (!message.resumed) {
             this._latency.reset();
-            this._timeline.restartClock();
+            this._timeline.restart();
+            this._texts.clear();
             this._controls.setPaused(false);
         } else if (this._controls.paused) {
             this._session.pause();
         }
         this._player.setPaused(this._controls.paused);
         this._hud.reset();
+        this._invite();
+    }
+
+    // With a keyboard at hand the prompt has the focus; on a touch screen that would cover half the page.
+    _invite() {
+        if (matchMedia('(hover: hover) and (pointer: fine)').matches && document.activeElement === document.body) {
+            this._composer.focus();
+        }
     }
 
     _message(message) {
@@ -203,7 +213,7 @@ class Page {
         this._session.shown(picture.seq);
         this._hud.shown(picture);
         const latencyMs = this._latency.onShown(picture);
-        const text = this._texts.get(picture.revision) ?? this._startText;
+        const text = this._textOf(picture.revision);
         this._timeline.shown(picture, text, latencyMs);
         if (latencyMs !== null) {
             this._composer.shown(latencyMs);
@@ -211,6 +221,10 @@ class Page {
         } else if (this._pictures === 1) {
             this._announce(text);
         }
+    }
+
+    _textOf(revision) {
+        return this._texts.get(revision) ?? this._session.prompt.committedText(revision) ?? this._startText;
     }
 
     _announce(text) {
@@ -288,7 +302,8 @@ class Page {
     // The model's own object: names and lists of words; whatever else it holds is left out.
     _vocabulary(vocabulary) {
         const lists = Object.entries(vocabulary ?? {})
-            .filter(([, words]) => Array.isArray(words) && words.every((w) => typeof w === 'string'));
+            .filter(([name, words]) => !NOT_LISTED.has(name) && Array.isArray(words) &&
+                words.every((w) => typeof w === 'string'));
         byId('words').hidden = lists.length === 0;
         byId('word-lists').replaceChildren(...lists.flatMap(([name, words]) => [
             element('h3', {}, name.replaceAll('_', ' ')),

@@ -22,9 +22,12 @@ export class Timeline {
         this._nowMs = 0;
     }
 
-    // A stream clock starts again; ours goes on where it stood.
-    restartClock() {
+    // Another session: its clock and its epochs start again; our time goes on where it stood.
+    restart() {
         this._base = null;
+        for (const entry of this._entries) {
+            entry.epoch = null;
+        }
     }
 
     get streamMs() {

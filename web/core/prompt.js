@@ -25,7 +25,7 @@ export class Prompt {
         this._text = ''; // what the person sees
         this._whole = null; // the revision of the whole text that is unanswered
         this._commit = null; // { rev, options } of the last commit, until answered
-        this._committed = null; // { text, options } of the last commit, for a server that forgot us
+        this._committed = null; // { rev, text, options } of the last commit, for a server that forgot us
         this._timer = null; // a whole text waits for the server to be less busy
     }
 
@@ -72,7 +72,7 @@ export class Prompt {
     commit(options = {}) {
         this._push();
         this._commit = { rev: this._rev, options };
-        this._committed = { text: this._text, options };
+        this._committed = { rev: this._rev, text: this._text, options };
         if (!this._linked) {
             return null;
         }
@@ -119,6 +119,12 @@ export class Prompt {
         }
     }
 
+    // The text that was committed as this revision, as far as it is the last commit; else null. A commit that was repeated
+    // travels under another revision than commit() returned.
+    committedText(rev) {
+        return this._committed && this._committed.rev === rev ? this._committed.text : null;
+    }
+
     // Under which revision the last commit now travels; null when it was answered.
     get committing() {
         return this._commit ? this._commit.rev : null;
@@ -156,6 +162,8 @@ export class Prompt {
     _repeatCommit() {
         if (this._commit) {
             this._commit.rev = this._base;
+            this._committed.rev = this._base;
+            this._committed.text = this._text;
             this._send('commit', { rev: this._base, ...this._commit.options });
         }
     }

@@ -68,12 +68,12 @@ KT_INLINE void values_tile(const struct task *t, int channel, const int rows)
 
 static void block_logits(const struct task *t)
 {
-    KT_FOR_TILES(logits_tile, t, t->keys);
+    KT_FOR_TILES(logits_tile, t, t->keys, KT_TILE_ROWS);
 }
 
 static void block_values(const struct task *t)
 {
-    KT_FOR_TILES(values_tile, t, t->head_dim);
+    KT_FOR_TILES(values_tile, t, t->head_dim, KT_TILE_ROWS);
 }
 
 /* Logits of the block become weights relative to the running maximum; `rescale` is what the older
@@ -84,15 +84,14 @@ static void block_softmax(struct task *t)
         float *logits = t->logits + half * KT_LANES;
         kt_vf max = t->max[half], sum = {0};
         for (int j = 0; j < t->keys; j++) {
-            const kt_vf logit = kt_load(logits + (size_t)j * KT_TILE_COLS);
-            max = kt_select(logit > max, logit, max);
+            max = kt_max(kt_load(logits + (size_t)j * KT_TILE_COLS), max);
         }
         for (int j = 0; j < t->keys; j++) {
-            const kt_vf p = kt_exp(kt_load(logits + (size_t)j * KT_TILE_COLS) - max);
+            const kt_vf p = kt_exp_below(kt_load(logits + (size_t)j * KT_TILE_COLS) - max);
             kt_store(logits + (size_t)j * KT_TILE_COLS, p);
             sum += p;
         }
-        t->rescale[half] = kt_exp(t->max[half] - max);
+        t->rescale[half] = kt_exp_below(t->max[half] - max);
         t->sum[half] = t->sum[half] * t->rescale[half] + sum;
         t->max[half] = max;
     }
@@ -144,7 +143,7 @@ static void start_task(struct task *t, const struct job *job, int worker)
     t->q = job->scratch + (size_t)worker * job->scratch_floats;
     t->out = t->q + head_dim * cols;
     t->logits = t->out + head_dim * cols;
-    t->max[0] = t->max[1] = kt_splat(-3.0e38f); /* below any logit; exp of the difference is 0 */
+    t->max[0] = t->max[1] = kt_splat(-3.0e38f); /* below any logit */
     t->sum[0] = t->sum[1] = (kt_vf){0};
     t->ld_k = job->ld_k;
     t->ld_v = job->ld_v;

@@ -195,9 +195,9 @@ KT_INLINE void row_tile_2(const struct row *r, int x, const int rows)
 static void run_row(const struct row *r, int pixels)
 {
     if (r->cols <= KT_LANES && r->c_out <= KT_LANES) {
-        KT_FOR_TILES(row_tile_1, r, pixels);
+        KT_FOR_TILES(row_tile_1, r, pixels, 2 * KT_TILE_ROWS);
     } else {
-        KT_FOR_TILES(row_tile_2, r, pixels);
+        KT_FOR_TILES(row_tile_2, r, pixels, KT_TILE_ROWS);
     }
 }
 

@@ -16,5 +16,6 @@ void KT_SIMD(fill)(struct kt_kernels *k)
     k->channel_norm = KT_SIMD(channel_norm);
     k->rope = KT_SIMD(rope);
     k->residual = KT_SIMD(residual);
+    k->to_i420 = KT_SIMD(to_i420);
     k->mul_gelu = KT_SIMD(mul_gelu);
 }

@@ -108,7 +108,7 @@ KT_INLINE void block_tile(const struct block *b, int row, const int rows)
 
 static void run_block(const struct block *b, int rows)
 {
-    KT_FOR_TILES(block_tile, b, rows);
+    KT_FOR_TILES(block_tile, b, rows, KT_TILE_ROWS);
 }
 
 struct job {

@@ -41,6 +41,7 @@ int KT_SIMD(rms_norm)(struct kt_queue *q, const struct kt_rms_norm_args *a);
 int KT_SIMD(channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args *a);
 int KT_SIMD(rope)(struct kt_queue *q, const struct kt_rope_args *a);
 int KT_SIMD(residual)(struct kt_queue *q, const struct kt_residual_args *a);
+int KT_SIMD(to_i420)(struct kt_queue *q, const struct kt_i420_args *a);
 int KT_SIMD(mul_gelu)(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
 
 /* The VAE's norm for channel counts that fill vectors (channel_norm.c). */

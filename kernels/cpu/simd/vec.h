@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 #ifndef KT_LANES
 #define KT_LANES 8 /* only so that the header compiles alone, without vector registers too */
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -68,21 +72,38 @@ KT_INLINE kt_vf kt_select(kt_vi mask, kt_vf a, kt_vf b)
     return (kt_vf)((mask & (kt_vi)a) | (~mask & (kt_vi)b));
 }
 
-KT_INLINE float kt_sum_lanes(kt_vf v)
+/* The larger, b where either is NaN. */
+KT_INLINE kt_vf kt_max(kt_vf a, kt_vf b)
 {
-    float lane[KT_LANES];
-    memcpy(lane, &v, sizeof(lane));
-    for (int half = KT_LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) {
-            lane[i] += lane[i + half];
-        }
-    }
-    return lane[0];
+#if defined(__AVX512F__) && KT_LANES == 16
+    return (kt_vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__) && KT_LANES == 8
+    return (kt_vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return kt_select(a > b, a, b);
+#endif
 }
 
-/* exp to 2 ulp on [-87, 88]; 0 below, infinity above, NaN for NaN. x = n ln 2 + r, |r| <= ln(2)/2,
- * Taylor to r^7 (its rest is below 6e-9), times 2^n by adding n to the exponent. */
-KT_INLINE kt_vf kt_exp(kt_vf x)
+/* Folds by halves: lane i with lane i + 8, + 4, + 2, + 1. */
+KT_INLINE float kt_sum_lanes(kt_vf v)
+{
+#if KT_LANES == 16
+    v += __builtin_shuffle(v, (kt_vi){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    v += __builtin_shuffle(v, (kt_vi){4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3});
+    v += __builtin_shuffle(v, (kt_vi){2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1});
+    v += __builtin_shuffle(v, (kt_vi){1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0});
+#else
+    v += __builtin_shuffle(v, (kt_vi){4, 5, 6, 7, 0, 1, 2, 3});
+    v += __builtin_shuffle(v, (kt_vi){2, 3, 0, 1, 2, 3, 0, 1});
+    v += __builtin_shuffle(v, (kt_vi){1, 0, 1, 0, 1, 0, 1, 0});
+#endif
+    return v[0];
+}
+
+/* exp to 2 ulp on [-87, 88], undefined outside. x = n ln 2 + r, |r| <= ln(2)/2, Taylor to r^7 (its
+ * rest is below 6e-9), times 2^n by adding n to the exponent. A NaN that an operation made stays
+ * one. */
+KT_INLINE kt_vf kt_exp_inside(kt_vf x)
 {
     const kt_vf magic = kt_splat(0x1.8p23f); /* adding it leaves round(x) in the low bits */
     const kt_vf shifted = x * 1.44269504088896341f + magic;
@@ -95,10 +116,21 @@ KT_INLINE kt_vf kt_exp(kt_vf x)
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const kt_vf scaled = (kt_vf)((kt_vu)p + (((kt_vu)shifted - (kt_vu)magic) << 23));
+    return (kt_vf)((kt_vu)p + (((kt_vu)shifted - (kt_vu)magic) << 23));
+}
+
+/* exp of any x: 0 below -87, infinity above 88, NaN for NaN. */
+KT_INLINE kt_vf kt_exp(kt_vf x)
+{
     const kt_vf high = kt_select(x > 88.0f, kt_splat(__builtin_inff()), x); /* or NaN */
-    const kt_vf inside = kt_select(x <= 88.0f, scaled, high);
+    const kt_vf inside = kt_select(x <= 88.0f, kt_exp_inside(x), high);
     return kt_select(x < -87.0f, (kt_vf){0}, inside);
+}
+
+/* exp of x <= 0, but never less than exp(-87) = 1.6e-38: softmax, where the largest term is 1. */
+KT_INLINE kt_vf kt_exp_below(kt_vf x)
+{
+    return kt_exp_inside(kt_max(kt_splat(-87.0f), x));
 }
 
 KT_INLINE kt_vf kt_silu(kt_vf x)
@@ -125,7 +157,7 @@ KT_INLINE void kt_tile(kt_vf *acc, const int rows, const int vecs, const float *
         if (vecs == 2) {
             col[1] = kt_load(b + KT_LANES);
         }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int i = 0; i < rows; i++) {
             const float s = a[i * row_step];
             acc[i * vecs] += s * col[0];
@@ -139,15 +171,19 @@ KT_INLINE void kt_tile(kt_vf *acc, const int rows, const int vecs, const float *
 }
 
 /* Covers `count` rows with tiles of constant height: calls the always-inlined fn(ctx, row, rows)
- * for full tiles, then for what is left. */
-#define KT_FOR_TILES(fn, ctx, count)                                                               \
+ * for tiles of `most` rows, then for what is left. */
+#define KT_FOR_TILES(fn, ctx, count, most)                                                         \
     do {                                                                                           \
         const int count_ = (count);                                                                \
         int row_ = 0;                                                                              \
-        for (; row_ + KT_TILE_ROWS <= count_; row_ += KT_TILE_ROWS) {                              \
-            fn(ctx, row_, KT_TILE_ROWS);                                                           \
+        for (; row_ + (most) <= count_; row_ += (most)) {                                          \
+            fn(ctx, row_, (most));                                                                 \
         }                                                                                          \
-        if (KT_TILE_ROWS > 8 && row_ + 8 <= count_) {                                              \
+        if ((most) > 12 && row_ + 12 <= count_) {                                                  \
+            fn(ctx, row_, 12);                                                                     \
+            row_ += 12;                                                                            \
+        }                                                                                          \
+        if ((most) > 8 && row_ + 8 <= count_) {                                                    \
             fn(ctx, row_, 8);                                                                      \
             row_ += 8;                                                                             \
         }                                                                                          \

@@ -292,6 +292,48 @@ static void buckets_distances(void **state)
     }
 }
 
+/* With room for two biases only, three layers and changing lengths push each other out. */
+static void biases_survive_eviction(void **state)
+{
+    enum { HEADS_N = 4, LONG = 1024, LAYERS_N = 3, BUCKETS = 8 };
+    const struct kt_text_config cfg = {.num_heads = HEADS_N,
+                                       .num_layers = LAYERS_N,
+                                       .num_buckets = BUCKETS,
+                                       .max_distance = 16,
+                                       .text_len = LONG};
+    static const int N[] = {1, 3, 5, 3, 3, 1, 5, 5};
+    struct kt_position_bias *bias;
+    struct kt_safetensors *st;
+    struct kt_device *dev;
+    struct kt_error err;
+    struct model m = {.n = 0};
+    uint32_t seed = 5;
+    char name[64], path[128];
+
+    for (int l = 0; l < LAYERS_N; l++) {
+        snprintf(name, sizeof(name), "blocks.%d.pos_embedding.embedding.weight", l);
+        add(&m, &seed, KT_F32, BUCKETS, HEADS_N, name);
+    }
+    strcpy(path, tmp_dir_at(*state, "bias.safetensors"));
+    assert_int_equal(kt_safetensors_write(path, m.tensors, m.n, &err), 0);
+    assert_int_equal(kt_safetensors_open(&st, path, &err), 0);
+    assert_int_equal(kt_device_open(&dev, &(struct kt_device_params){.threads = 1}, &err), 0);
+    assert_int_equal(kt_position_bias_open(&bias, dev, &cfg, st, &err), 0);
+    for (int k = 0; k < 24; k++) {
+        const int n = N[k % 8], layer = k * 2 % LAYERS_N;
+        const float *got = kt_position_bias_get(bias, layer, n);
+        assert_non_null(got);
+        for (int i = 0; i < HEADS_N * n * n; i++) {
+            const int bucket = kt_position_bucket(i % n - i / n % n, BUCKETS, 16);
+            assert_true(got[i] == ((float *)m.data[layer])[bucket * HEADS_N + i / (n * n)]);
+        }
+    }
+    kt_position_bias_close(&bias);
+    kt_device_close(&dev);
+    kt_safetensors_close(&st);
+    free_model(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {

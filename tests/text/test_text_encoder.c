@@ -337,9 +337,10 @@ static void biases_survive_eviction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(buckets_distances),       cmocka_unit_test(storage_does_not_matter),
-        cmocka_unit_test(history_does_not_matter), cmocka_unit_test(running_allocates_nothing),
-        cmocka_unit_test(refuses_bad_ids),         cmocka_unit_test(refuses_bad_weights),
+        cmocka_unit_test(buckets_distances),         cmocka_unit_test(biases_survive_eviction),
+        cmocka_unit_test(storage_does_not_matter),   cmocka_unit_test(history_does_not_matter),
+        cmocka_unit_test(running_allocates_nothing), cmocka_unit_test(refuses_bad_ids),
+        cmocka_unit_test(refuses_bad_weights),
     };
     return cmocka_run_group_tests(tests, tmp_dir_make, tmp_dir_remove);
 }

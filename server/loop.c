@@ -572,13 +572,24 @@ void kt_loop_stop(struct kt_loop *loop)
     uv_stop(&loop->uv);
 }
 
+/* libwebsockets closes its handles first and frees itself when it is called once more after the
+ * loop has run; our own handles stay (threads may still wake us), but do not keep the loop running.
+ */
 void kt_loop_shut(struct kt_loop *loop)
 {
     loop->closing = 1;
-    if (loop->context) {
-        lws_context_destroy(loop->context);
-        loop->context = NULL;
+    if (!loop->context) {
+        return;
     }
+    lws_context_destroy(loop->context);
+    for (int i = 0; own_handle(loop, i); i++) {
+        uv_unref(own_handle(loop, i));
+    }
+    for (int turn = 0; turn < 1000 && uv_run(&loop->uv, UV_RUN_NOWAIT) != 0; turn++) {
+        /* libwebsockets may stop the loop while it has handles left to close */
+    }
+    lws_context_destroy(loop->context);
+    loop->context = NULL;
 }
 
 void kt_loop_close(struct kt_loop **out)

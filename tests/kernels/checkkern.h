@@ -18,7 +18,7 @@ struct ck {
     const char *level_name;
     int threads, bench;
     uint64_t seed;
-    double peak_gflops; /* measured, all threads; bench only */
+    double peak_gflops;            /* measured, all threads; bench only */
     double block_ms, block_min_ms; /* bench: one block of the demo model, by medians, by minima */
     int passed, failed;
 };

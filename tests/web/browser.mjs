@@ -98,13 +98,13 @@ function firstUrl(child, exited, log) {
 }
 
 // A browser with a profile of its own: { context, page(url, options), close() }. page() collects what goes wrong in it.
-export async function startBrowser({ chromium, executablePath }, { viewport, args = [], ...options } = {}) {
+export async function startBrowser({ chromium, executablePath }, { viewport, args = [], gpu = false, ...options } = {}) {
     const profile = mkdtempSync(path.join(tmpdir(), 'kt-web-'));
     const context = await chromium.launchPersistentContext(profile, {
         executablePath,
         headless: true,
         viewport: viewport ?? { width: 1280, height: 800 },
-        args: [...FLAGS, ...args],
+        args: [...FLAGS.filter((flag) => !gpu || flag !== '--disable-gpu'), ...args],
         ...options,
     });
     return {

@@ -145,6 +145,24 @@ browserTest('without WebCodecs the pictures are JPEG', {
     assert.deepEqual(page.faults.filter((f) => !/secure|trustworthy/i.test(f)), []);
 });
 
+browserTest('the renderer for GPUs shows the same', {
+    browser: { args: ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'], gpu: true },
+}, async ({ t, server, browser }) => {
+    const chosen = await browser.page(server.url);
+    if (!await chosen.evaluate(() => document.createElement('canvas').getContext('webgl2') !== null)) {
+        t.skip('this browser has no WebGL 2');
+        return;
+    }
+    await waitFor('a renderer', async () => (await report(chosen)).renderer);
+    assert.equal((await report(chosen)).renderer, '2d', 'not for a GPU that the CPU plays');
+    await chosen.close();
+    const page = await browser.page(`${server.url}?renderer=webgl`);
+    await waitForPictures(page, 2);
+    assert.equal((await report(page)).renderer, 'webgl');
+    await apply(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR, { times: 1, timeoutMs: 120000 });
+});
+
 browserTest('fits a phone', { browser: { viewport: PHONE } }, async ({ server, browser }) => {
     const page = await browser.page(server.url);
     await waitForPictures(page);

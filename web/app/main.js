@@ -15,6 +15,7 @@ import { Session } from '../core/session.js';
 import { eventTime, now } from '../core/now.js';
 
 const RENDER_EVERY_MS = 250;
+const QUERY = new URLSearchParams(location.search); // codec=, renderer=: for tests and comparisons
 const NOT_LISTED = new Set(['examples', 'known_words']); // of a model's vocabulary: shown elsewhere, or too many to show
 
 class Page {
@@ -60,7 +61,7 @@ class Page {
             'need-key': (m) => this._session.keyframe(m.reason),
             'codec-failed': (m) => this._session.dropCodec(m.codec),
             'recording-full': () => this._recordingFull(),
-        });
+        }, { renderer: QUERY.get('renderer') ?? '' });
         this._glow();
         this._connect();
         setInterval(() => this._render(), RENDER_EVERY_MS);
@@ -73,6 +74,7 @@ class Page {
             state: this._status?.state,
             codec: this._session?.welcome?.codec,
             inWorker: this._player?.inWorker,
+            renderer: this._player?.rendererName,
             pictures: this._pictures,
             epoch: this._epoch,
             revision: this._revision,
@@ -89,7 +91,7 @@ class Page {
         address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
         address.search = '';
         address.hash = '';
-        const only = new URLSearchParams(location.search).get('codec');
+        const only = QUERY.get('codec');
         this._session = new Session({
             url: address.href,
             codecs: this._player.codecs.filter((codec) => !only || codec === only),

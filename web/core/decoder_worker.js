@@ -3,7 +3,7 @@
 // Down: `canvas` once, then the pipeline's verbs. Up: `ready` with what can be decoded, then what Pipeline reports.
 
 import { Pipeline, probeCodecs, verbs } from './pipeline.js';
-import { Renderer2D } from './renderer_2d.js';
+import { createRenderer } from './renderer.js';
 
 let perform = null;
 
@@ -18,7 +18,9 @@ const frames = typeof requestAnimationFrame === 'function'
 
 onmessage = ({ data }) => {
     if (data.type === 'canvas') {
-        perform = verbs(new Pipeline({ renderer: new Renderer2D(data.canvas), report, ...frames }));
+        const renderer = createRenderer(data.canvas, data.renderer);
+        report({ type: 'renderer', name: renderer.name });
+        perform = verbs(new Pipeline({ renderer, report, ...frames }));
     } else {
         perform[data.type](data);
     }

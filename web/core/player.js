@@ -1,14 +1,15 @@
 // The page's side of the pipeline: in a worker where possible, else here.
 
 import { Pipeline, probeCodecs, verbs } from './pipeline.js';
-import { Renderer2D } from './renderer_2d.js';
+import { createRenderer } from './renderer.js';
 
 const WORKER_START_MS = 8000;
 
 export class Player {
-    // Takes the canvas. handlers: one function per report type of Pipeline ('shown', 'passed', 'need-key', …).
-    static async create(canvas, handlers) {
-        const player = new Player(handlers);
+    // Takes the canvas. handlers: one function per report type of Pipeline ('shown', 'passed', 'need-key', …). renderer:
+    // see renderer.js.
+    static async create(canvas, handlers, { renderer } = {}) {
+        const player = new Player(handlers, renderer);
         const worker = typeof canvas.transferControlToOffscreen === 'function' ? await startWorker() : null;
         if (worker) {
             player._useWorker(worker, canvas);
@@ -18,11 +19,13 @@ export class Player {
         return player;
     }
 
-    constructor(handlers) {
+    constructor(handlers, renderer) {
         this._handlers = handlers;
+        this._renderer = renderer;
         this._post = null;
         this.codecs = ['jpeg'];
         this.inWorker = false;
+        this.rendererName = null; // '2d' or 'webgl', once known
     }
 
     start({ codec, codecString, colorSpace }) {
@@ -51,6 +54,10 @@ export class Player {
     }
 
     _report(message) {
+        if (message.type === 'renderer') {
+            this.rendererName = message.name;
+            return;
+        }
         const handler = this._handlers[message.type];
         if (handler) {
             handler(message);
@@ -65,14 +72,16 @@ export class Player {
         worker.onmessage = ({ data }) => this._report(data);
         worker.onerror = (event) => this._report({ type: 'problem', message: `decode worker: ${event.message}` });
         const offscreen = canvas.transferControlToOffscreen();
-        worker.postMessage({ type: 'canvas', canvas: offscreen }, [offscreen]);
+        worker.postMessage({ type: 'canvas', canvas: offscreen, renderer: this._renderer }, [offscreen]);
         this._post = (message, transfer = []) => worker.postMessage(message, transfer);
     }
 
     async _useHere(canvas) {
         this.codecs = await probeCodecs();
+        const renderer = createRenderer(canvas, this._renderer);
+        this.rendererName = renderer.name;
         const pipeline = new Pipeline({
-            renderer: new Renderer2D(canvas),
+            renderer,
             report: (message) => this._report(message),
             requestFrame: (f) => requestAnimationFrame(f),
             cancelFrame: (id) => cancelAnimationFrame(id),

@@ -17,6 +17,7 @@ export function backingScale(width, height) {
 
 export class Renderer2D {
     constructor(canvas) {
+        this.name = '2d';
         this._canvas = canvas;
         this._context = canvas.getContext('2d', { alpha: false });
     }

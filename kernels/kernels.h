@@ -1,9 +1,9 @@
 /* The op table: every arithmetic operation the engine asks of a device.
  *
- * A leaf: pointers, shapes and a queue in; nothing here knows a model, logs, or touches a file. One table
- * per device kind (`kt_kernels_cpu()` today). A table is filled upwards as in dav1d: the plain C
- * reference (`ref_*.c`, fp32, the simplest code that is right) first, then every faster level that the
- * machine has and the mask allows.
+ * A leaf: pointers, shapes and a queue in; nothing here knows a model, logs, or touches a file. One
+ * table per device kind (`kt_kernels_cpu()` today). A table is filled upwards as in dav1d: the
+ * plain C reference (`ref_*.c`, fp32, the simplest code that is right) first, then every faster
+ * level that the machine has and the mask allows.
  *
  * Conventions
  * - Tensors are dense and row-major unless a stride (`ld_*`, in elements) says otherwise.
@@ -11,13 +11,13 @@
  *   [kv] is the table's `kv_dtype`. Pointers are device pointers of the table's device.
  * - Outputs must not overlap inputs, except where an op says "in place allowed".
  * - Operations run in queue order. On the CPU an op has finished when it returns.
- * - Return 0, or a negative errno: -EINVAL for a shape the op does not take, -ENOMEM where a workspace
- *   or plan could not be had. After warm-up no op allocates: `kt_queue_stats.allocs` proves it.
+ * - Return 0, or a negative errno: -EINVAL for a shape the op does not take, -ENOMEM where a
+ *   workspace or plan could not be had. After warm-up no op allocates (`kt_queue_stats.allocs`).
  * - Batch-invariant: the bits of a row of output depend on that row's inputs and the shape's fixed
  *   algorithm only, never on load or on what else is in flight.
  *
- * Thread-safety: tables are constant. A queue, and weights created for it, belong to one thread at a
- * time; weights are read-only after creation and may be shared by queues of the same device. */
+ * Thread-safety: tables are constant. A queue, and weights created for it, belong to one thread at
+ * a time; weights are read-only after creation and may be shared by queues of the same device. */
 #ifndef KT_KERNELS_KERNELS_H
 #define KT_KERNELS_KERNELS_H
 
@@ -34,7 +34,7 @@ struct kt_linear; /* a weight matrix prepared for this device (packed, on its me
 struct kt_conv;   /* a convolution filter prepared for this device */
 
 struct kt_queue_params {
-    int threads;           /* CPU: worker threads, >= 1 */
+    int threads;            /* CPU: worker threads, >= 1 */
     size_t workspace_bytes; /* first size of the workspace; ops may grow it until warm-up ends */
 };
 
@@ -59,10 +59,11 @@ struct kt_linear_args {
     enum kt_act act;
 };
 
-/* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st + 1.
- * A causal convolution (st = 1) reads kt - 1 frames before x, so that t_out = t_in: `past` of the call, or
- * zeros (model.md, VAE). Space is zero padded by pad_* on each side. A 2-D convolution has kt = 1. With
- * `upsample` the filter sees x doubled in space (as upsample2x does), without that copy being made. */
+/* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st
+ * + 1. A causal convolution (st = 1) reads kt - 1 frames before x, so that t_out = t_in: `past` of
+ * the call, or zeros (model.md, VAE). Space is zero padded by pad_* on each side. A 2-D convolution
+ * has kt = 1. With `upsample` the filter sees x doubled in space (as upsample2x does), without that
+ * copy being made. */
 struct kt_conv_desc {
     int c_in, c_out;
     int kt, kh, kw;
@@ -75,20 +76,20 @@ struct kt_conv_desc {
 };
 
 struct kt_conv_args {
-    const void *x;       /* [act] [t_in, h, w, c_in] */
-    const void *past;    /* [act] [kt - 1, h, w, c_in], causal only; need not be next to x; NULL: zeros */
-    void *y;             /* [act] [t_out, h_out, w_out, c_out] */
-    int t_in, h, w;      /* of x as stored */
+    const void *x;        /* [act] [t_in, h, w, c_in] */
+    const void *past;     /* [act] [kt - 1, h, w, c_in], causal only, anywhere; NULL: zeros */
+    void *y;              /* [act] [t_out, h_out, w_out, c_out] */
+    int t_in, h, w;       /* of x as stored */
     const void *residual; /* [act] like y or NULL: added after the bias */
-    int relu;            /* non-zero: relu last */
+    int relu;             /* non-zero: relu last */
 };
 
 /* y = LN(x) * (scale_one + scale[g]) + shift[g], statistics in fp32, no affine inside.
- * Row r belongs to group r / rows_per_group; groups are `ld_mod` floats apart. Modulation (DiT eq. of
- * model.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale = weight. */
+ * Row r belongs to group r / rows_per_group; groups are `ld_mod` floats apart. Modulation (DiT eq.
+ * of model.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale = weight. */
 struct kt_layer_norm_args {
-    const void *x; /* [act] [m, dim] */
-    void *y;       /* [act] [m, dim]; in place allowed */
+    const void *x;              /* [act] [m, dim] */
+    void *y;                    /* [act] [m, dim]; in place allowed */
     const float *scale, *shift; /* [f32] [groups, dim] */
     int m, dim, rows_per_group, ld_mod;
     float scale_one, eps;
@@ -112,9 +113,9 @@ struct kt_rope_args {
     int m, heads, head_dim, ld_x, ld_y;
 };
 
-/* y = softmax(scale * q k^T + bias) v, per head, no mask. Rows are ld_* elements apart, heads adjacent
- * inside a row. `tail_logit` is added to the last key's logit: cross-attention folds its 512-n equal
- * padding rows into one row with log(512-n) (numbers.md). */
+/* y = softmax(scale * q k^T + bias) v, per head, no mask. Rows are ld_* elements apart, heads
+ * adjacent inside a row. `tail_logit` is added to the last key's logit: cross-attention folds its
+ * 512-n equal padding rows into one row with log(512-n) (numbers.md). */
 struct kt_attention_args {
     const void *q;     /* [act] [tq, heads, head_dim] */
     const void *k, *v; /* [kv]  [tk, heads, head_dim] */
@@ -127,22 +128,23 @@ struct kt_attention_args {
 
 /* x += gate[g] * y; gate NULL: x += y. Groups as in layer_norm. */
 struct kt_residual_args {
-    void *x;       /* [act] [m, dim] */
-    const void *y; /* [act] [m, dim] */
+    void *x;           /* [act] [m, dim] */
+    const void *y;     /* [act] [m, dim] */
     const float *gate; /* [f32] [groups, dim] or NULL */
     int m, dim, rows_per_group, ld_mod;
 };
 
 /* VAE norm (model.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ). */
 struct kt_channel_norm_args {
-    const void *x; /* [act] [pixels, c] */
-    void *y;       /* in place allowed */
+    const void *x;      /* [act] [pixels, c] */
+    void *y;            /* in place allowed */
     const float *gamma; /* [f32] [c] */
     int pixels, c, silu;
 };
 
 /* Latent block [frames, c, h, w] (f32, planar) <-> tokens [frames*(h/ph)*(w/pw), *].
- * patchify vector order (c, ph, pw), as Conv3d kernel=stride flattens; unpatchify reads (ph, pw, c). */
+ * patchify vector order (c, ph, pw), as Conv3d kernel=stride flattens; unpatchify reads (ph, pw,
+ * c). */
 struct kt_patch_args {
     const void *src;
     void *dst;
@@ -159,8 +161,9 @@ struct kt_sample_step_args {
     int n;
 };
 
-/* Planar RGB [frames, 3, h, w] f32 -> I420 (BT.709, limited range), value = clamp(x*scale + offset, 0, 1).
- * y, u, v planes of frame f start at out + f * frame_bytes; frame_bytes >= w*h*3/2; w and h even. */
+/* Planar RGB [frames, 3, h, w] f32 -> I420 (BT.709, limited range), value = clamp(x*scale + offset,
+ * 0, 1). y, u, v planes of frame f start at out + f * frame_bytes; frame_bytes >= w*h*3/2; w and h
+ * even. */
 struct kt_i420_args {
     const void *rgb; /* [act] */
     uint8_t *out;
@@ -170,7 +173,7 @@ struct kt_i420_args {
 };
 
 struct kt_kernels {
-    const char *name;         /* "cpu-ref", "cpu-dnnl", ... */
+    const char *name; /* "cpu-ref", "cpu-dnnl", ... */
     enum kt_dtype act_dtype, kv_dtype;
 
     int (*queue_create)(struct kt_queue **q, const struct kt_queue_params *p);
@@ -205,26 +208,29 @@ struct kt_kernels {
     int (*relu)(struct kt_queue *q, void *y, const void *x, size_t n);
     /* Nearest 2x in space: [t, h, w, c] -> [t, 2h, 2w, c]. */
     int (*upsample2x)(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c);
-    /* Split channels into frames: [t, h, w, f*c] -> [t*f, h, w, c], group g of c channels is frame g. */
-    int (*split_frames)(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c, int f);
+    /* Split channels into frames: [t, h, w, f*c] -> [t*f, h, w, c], group g of c channels is frame
+     * g. */
+    int (*split_frames)(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c,
+                        int f);
     /* y[., 0..ca) = a, y[., ca..ca+cb) = b over `pixels` rows. */
     int (*concat_channels)(struct kt_queue *q, void *y, const void *a, const void *b, int pixels,
                            int ca, int cb);
-    /* Layout: [t, c, h, w] f32 -> [t, h, w, c] [act] with per-channel x*scale[c]+shift[c] (NULL: 1, 0);
-     * and back to planar. */
+    /* Layout: [t, c, h, w] f32 -> [t, h, w, c] [act] with per-channel x*scale[c]+shift[c] (NULL: 1,
+     * 0); and back to planar. */
     int (*to_channels_last)(struct kt_queue *q, void *y, const float *x, int t, int c, int h, int w,
                             const float *scale, const float *shift);
     int (*to_planar)(struct kt_queue *q, float *y, const void *x, int t, int h, int w, int c);
-    /* n fp32 standard normals: Philox4x32-10 keyed by seed, counter (index, stream), Box-Muller; the
-     * same bits on every level of a device kind. */
+    /* n fp32 standard normals: Philox4x32-10 keyed by seed, counter (index, stream), Box-Muller;
+     * the same bits on every level of a device kind. */
     int (*noise)(struct kt_queue *q, float *out, int n, uint64_t seed, uint64_t stream);
     /* Strided row copy: rows x row_bytes. */
     int (*copy_rows)(struct kt_queue *q, void *dst, size_t dst_stride, const void *src,
                      size_t src_stride, int rows, size_t row_bytes);
 };
 
-/* Levels a CPU table may use; a mask bit that is clear turns the level off. AVX512 widens SIMD: alone it
- * does nothing. A cap set on oneDNN (dnnl_set_max_cpu_isa or its environment variable) caps SIMD too. */
+/* Levels a CPU table may use; a mask bit that is clear turns the level off. AVX512 widens SIMD:
+ * alone it does nothing. A cap set on oneDNN (dnnl_set_max_cpu_isa or its environment variable)
+ * caps SIMD too. */
 enum {
     KT_CPU_REF = 0,
     KT_CPU_SIMD = 1u << 0,

@@ -8,4 +8,4 @@ while [ "$1" != -- ]; do
 done
 root=$2 header=$3
 printf '#include "%s"\n#include "%s"\ntypedef int kt_not_empty;\n' "$header" "$header" |
-    $compiler -std=c17 -D_GNU_SOURCE -Wall -Wextra -Werror -I"$root" -x c -fsyntax-only -
+    $compiler -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wno-psabi -Werror -I"$root" -x c -fsyntax-only -

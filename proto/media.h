@@ -56,7 +56,8 @@ void kt_media_pack(uint8_t *out, const struct kt_media_header *h);
 /* Reads the header of a whole message of n bytes. -EBADMSG and a fault whose field names what was
  * refused. */
 int kt_media_unpack(struct kt_media_header *h, const uint8_t *in, size_t n, struct kt_fault *fault);
-/* Fills in what is known last: the place in the sequence, the moment of sending and the wait before it. */
+/* Fills in what is known last: the place in the sequence, the moment of sending and the wait before
+ * it. */
 void kt_media_stamp(uint8_t *header, uint32_t seq, uint64_t server_us, uint16_t send);
 /* Milliseconds to 0.1 ms, saturating at both ends; NaN gives 0. */
 uint16_t kt_media_timing(double ms);

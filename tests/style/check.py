@@ -26,6 +26,12 @@ MAY_INCLUDE = {
     "cli": LIBRARIES,
     "tests": LIBRARIES + ("cli",),
 }
+# (file, header): the one way up. A command implements the entry that the command line lists.
+ALSO_INCLUDES = {
+    ("server/serve.c", "cli/command.h"),
+    ("server/generate.c", "cli/command.h"),
+    ("server/stubs.c", "cli/command.h"),
+}
 
 FUNCTION_LINES_MAX = 120
 LONG_FUNCTIONS = {
@@ -116,7 +122,7 @@ def check_layers():
                 continue
             target = m.group(1)
             beside = "/" not in target and (ROOT / name).parent.joinpath(target).exists()
-            if beside and room == "tests":
+            if (beside and room == "tests") or (name, target) in ALSO_INCLUDES:
                 continue
             if ".." in target.split("/") or target.split("/")[0] not in allowed:
                 found.append(f'{name}:{number}: "{target}" ({room} may include: {", ".join(allowed)})')
@@ -234,7 +240,7 @@ def check_shell():
     if not tool:
         return None
     scripts = [n for n in text_files() if n.endswith(".sh") or re.match(r"#!.*\b(ba)?sh$", lines(n)[0])]
-    r = subprocess.run([tool, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
+    r = subprocess.run([tool, "-x", "-S", "warning", *scripts], cwd=ROOT, capture_output=True, text=True)
     return r.stdout.strip().split("\n") if r.returncode else []
 
 

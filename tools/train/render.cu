@@ -1,9 +1,11 @@
-// Draws the demo world: one call of pixel() makes one pixel of one frame from that frame's parameters.
+// Draws the demo world: one call of pixel() makes one pixel of one frame from that frame's
+// parameters.
 //
-// The file is CUDA C and plain C++ at once. nvcc builds the training renderer (about 300 frames a millisecond on an
-// H200); a host compiler builds the same pictures on a CPU, slowly, for tests and contact sheets. Everything that
-// varies in time or between scenes comes in through the parameters (world.py fills them); two scenes in mid-change are
-// weighted sums, so a prompt switch is a dissolve of the background and a morph of the object's outline.
+// The file is CUDA C and plain C++ at once. nvcc builds the training renderer (about 300 frames a
+// millisecond on an H200); a host compiler builds the same pictures on a CPU, slowly, for tests and
+// contact sheets. Everything that varies in time or between scenes comes in through the parameters
+// (world.py fills them); two scenes in mid-change are weighted sums, so a prompt switch is a
+// dissolve of the background and a morph of the object's outline.
 #include <math.h>
 #include <stdint.h>
 #ifdef __CUDACC__
@@ -38,7 +40,10 @@ struct rgb {
     float r, g, b;
 };
 
-FN float clamp01(float x) { return fminf(fmaxf(x, 0.f), 1.f); }
+FN float clamp01(float x)
+{
+    return fminf(fmaxf(x, 0.f), 1.f);
+}
 FN float step01(float a, float b, float x)
 {
     float t = clamp01((x - a) / (b - a));
@@ -56,7 +61,8 @@ FN rgb gradient(float r0, float g0, float b0, float r1, float g1, float b1, floa
 // A number in [0, 1) for a lattice cell and a scene seed.
 FN float noise(int i, int j, float seed)
 {
-    uint32_t h = (uint32_t)i * 0x9E3779B1u ^ (uint32_t)j * 0x85EBCA77u ^ (uint32_t)(int)(seed * 4096.f) * 0xC2B2AE3Du;
+    uint32_t h = (uint32_t)i * 0x9E3779B1u ^ (uint32_t)j * 0x85EBCA77u ^
+                 (uint32_t)(int)(seed * 4096.f) * 0xC2B2AE3Du;
     h ^= h >> 15;
     h *= 0x2C1B3C6Du;
     h ^= h >> 12;
@@ -81,7 +87,8 @@ FN float dots(float X, float Y, float cell, float radius, float share, float see
     float kind = noise(i, j, seed);
     if (kind >= share)
         return 0.f;
-    float cx = (i + .25f + .5f * noise(i, j, seed + 1.7f)) * cell, cy = (j + .25f + .5f * noise(i, j, seed + 3.1f)) * cell;
+    float cx = (i + .25f + .5f * noise(i, j, seed + 1.7f)) * cell,
+          cy = (j + .25f + .5f * noise(i, j, seed + 3.1f)) * cell;
     float d = hypotf(X - cx, Y - cy);
     return clamp01(radius + .5f - d) * (.85f + .15f * sinf(twinkle * 2.5f + kind * 60.f));
 }
@@ -101,17 +108,23 @@ FN rgb hills(float X, float Y, float t, const float *s)
 {
     rgb c = gradient(.38f, .68f, .98f, .85f, .95f, 1.f, Y / 75.f);
     c = mix(c, rgb{1.f, 1.f, 1.f}, clouds(X, Y, t, s[0]));
-    float back = 66.f + 9.f * sinf(X * PI2 / 170.f + s[1]), front = 88.f + 7.f * sinf(X * PI2 / 120.f + s[2]);
-    c = mix(c, gradient(.50f, .78f, .36f, .36f, .66f, .28f, (Y - back) / 30.f), clamp01(Y - back + .5f));
-    return mix(c, gradient(.26f, .60f, .20f, .14f, .42f, .14f, (Y - front) / 26.f), clamp01(Y - front + .5f));
+    float back = 66.f + 9.f * sinf(X * PI2 / 170.f + s[1]),
+          front = 88.f + 7.f * sinf(X * PI2 / 120.f + s[2]);
+    c = mix(c, gradient(.50f, .78f, .36f, .36f, .66f, .28f, (Y - back) / 30.f),
+            clamp01(Y - back + .5f));
+    return mix(c, gradient(.26f, .60f, .20f, .14f, .42f, .14f, (Y - front) / 26.f),
+               clamp01(Y - front + .5f));
 }
 
 FN rgb desert(float X, float Y, const float *s)
 {
     rgb c = gradient(.96f, .80f, .56f, 1.f, .94f, .80f, Y / 75.f);
-    float back = 68.f + 8.f * sinf(X * PI2 / 150.f + s[1]), front = 90.f + 6.f * sinf(X * PI2 / 105.f + s[2]);
-    c = mix(c, gradient(.92f, .72f, .40f, .82f, .58f, .30f, (Y - back) / 30.f), clamp01(Y - back + .5f));
-    return mix(c, gradient(.80f, .55f, .27f, .64f, .40f, .18f, (Y - front) / 24.f), clamp01(Y - front + .5f));
+    float back = 68.f + 8.f * sinf(X * PI2 / 150.f + s[1]),
+          front = 90.f + 6.f * sinf(X * PI2 / 105.f + s[2]);
+    c = mix(c, gradient(.92f, .72f, .40f, .82f, .58f, .30f, (Y - back) / 30.f),
+            clamp01(Y - back + .5f));
+    return mix(c, gradient(.80f, .55f, .27f, .64f, .40f, .18f, (Y - front) / 24.f),
+               clamp01(Y - front + .5f));
 }
 
 FN rgb mountains(float X, float Y, const float *s)
@@ -124,7 +137,8 @@ FN rgb mountains(float X, float Y, const float *s)
     rock = mix(rgb{.96f, .98f, 1.f}, rock, clamp01(Y - cap + .5f));
     c = mix(c, rock, clamp01((Y - ridge) * .5f + .5f));
     float snow = 90.f + 5.f * sinf(X * PI2 / 140.f + s[0]);
-    return mix(c, gradient(.93f, .96f, 1.f, .78f, .86f, .96f, (Y - snow) / 22.f), clamp01(Y - snow + .5f));
+    return mix(c, gradient(.93f, .96f, 1.f, .78f, .86f, .96f, (Y - snow) / 22.f),
+               clamp01(Y - snow + .5f));
 }
 
 // `lit` returns how much a lit window covers the pixel: windows shine after the light is graded.
@@ -166,7 +180,8 @@ FN rgb underwater(float X, float Y, float t, const float *s)
     int i = (int)floorf(X / 32.f), j = (int)floorf(v / 32.f);
     float kind = noise(i, j, s[2]);
     if (kind < .45f) { // bubbles
-        float cx = 32.f * i + 9.f + 14.f * noise(i, j, s[2] + 1.3f), cy = 32.f * j + 9.f + 14.f * noise(i, j, s[2] + 2.9f);
+        float cx = 32.f * i + 9.f + 14.f * noise(i, j, s[2] + 1.3f),
+              cy = 32.f * j + 9.f + 14.f * noise(i, j, s[2] + 2.9f);
         float d = fabsf(hypotf(X - cx, v - cy) - 2.5f - 4.f * kind);
         c = mix(c, rgb{.80f, .96f, 1.f}, .7f * clamp01(1.4f - d));
     }
@@ -211,11 +226,17 @@ FN rgb background(const float *p, float X, float Y)
     }
     if (out > 0.f) {
         float dusk = p[P_LIGHT + 1], night = p[P_LIGHT + 2], low = clamp01(Y / 70.f);
-        c = mix(c, rgb{c.r * 1.f + .10f * low * out, c.g * (.52f + .14f * low), c.b * (.62f - .16f * low)}, dusk);
-        c = mix(c, rgb{c.r * .20f + .01f * out, c.g * .25f + .015f * out, c.b * .42f + .05f * out}, night);
+        c = mix(
+            c,
+            rgb{c.r * 1.f + .10f * low * out, c.g * (.52f + .14f * low), c.b * (.62f - .16f * low)},
+            dusk);
+        c = mix(c, rgb{c.r * .20f + .01f * out, c.g * .25f + .015f * out, c.b * .42f + .05f * out},
+                night);
         c = mix(c, rgb{1.f, .86f, .45f}, lit * w[4] * (.9f * night + .5f * dusk));
         if (night > 0.f && Y < 44.f)
-            c = mix(c, rgb{.95f, .95f, .90f}, night * out * clamp01((44.f - Y) / 12.f) * dots(X, Y, 22.f, 1.f, .45f, s[3], t));
+            c = mix(c, rgb{.95f, .95f, .90f},
+                    night * out * clamp01((44.f - Y) / 12.f) *
+                        dots(X, Y, 22.f, 1.f, .45f, s[3], t));
         float rain = p[P_RAIN] * .45f, grey = (c.r + c.g + c.b) / 3.f * .85f;
         c = mix(c, rgb{grey, grey, grey * 1.05f}, rain);
     }
@@ -265,22 +286,14 @@ FN float triangle(float x, float y, float r)
 FN float outline(int k, float x, float y, float r)
 {
     switch (k) {
-    case 0:
-        return hypotf(x, y) - r;
-    case 1:
-        return box(x, y, .80f * r, .80f * r) - .04f * r;
-    case 2:
-        return triangle(x, y, 1.08f * r);
-    case 3:
-        return star(x, y, 1.18f * r);
-    case 4:
-        return heart(x, y, r);
-    case 5:
-        return fabsf(hypotf(x, y) - .67f * r) - .33f * r;
-    case 6:
-        return fminf(box(x, y, r, .33f * r), box(x, y, .33f * r, r));
-    default:
-        return fmaxf(hypotf(x, y) - r, .80f * r - hypotf(x - .48f * r, y - .14f * r));
+    case 0: return hypotf(x, y) - r;
+    case 1: return box(x, y, .80f * r, .80f * r) - .04f * r;
+    case 2: return triangle(x, y, 1.08f * r);
+    case 3: return star(x, y, 1.18f * r);
+    case 4: return heart(x, y, r);
+    case 5: return fabsf(hypotf(x, y) - .67f * r) - .33f * r;
+    case 6: return fminf(box(x, y, r, .33f * r), box(x, y, .33f * r, r));
+    default: return fmaxf(hypotf(x, y) - r, .80f * r - hypotf(x - .48f * r, y - .14f * r));
     }
 }
 
@@ -295,7 +308,8 @@ FN float object(const float *p, float X, float Y, rgb *c)
         if (p[P_SHAPE + k] > 0.f)
             d += p[P_SHAPE + k] * outline(k, x, y, r);
     float cover = clamp01(.5f - d), fill = clamp01(-1.9f - d), light = 1.f - .16f * (dx + dy) / r;
-    rgb inner = {clamp01(p[P_RGB] * light), clamp01(p[P_RGB + 1] * light), clamp01(p[P_RGB + 2] * light)};
+    rgb inner = {clamp01(p[P_RGB] * light), clamp01(p[P_RGB + 1] * light),
+                 clamp01(p[P_RGB + 2] * light)};
     rgb rim = {p[P_OUTLINE], p[P_OUTLINE], p[P_OUTLINE]};
     *c = mix(*c, mix(rim, inner, fill), cover);
     return cover;
@@ -307,16 +321,20 @@ FN void weather(const float *p, float X, float Y, rgb *c)
     if (p[P_RAIN] > 0.f) {
         float u = X + .22f * Y, v = Y - 150.f * t;
         int i = (int)floorf(u / 12.f), j = (int)floorf(v / 28.f);
-        float cx = 12.f * i + 3.f + 6.f * noise(i, j, s), cy = 28.f * j + 8.f + 12.f * noise(i, j, s + 2.f);
+        float cx = 12.f * i + 3.f + 6.f * noise(i, j, s),
+              cy = 28.f * j + 8.f + 12.f * noise(i, j, s + 2.f);
         float a = clamp01(1.3f - fabsf(u - cx)) * clamp01((6.5f - fabsf(v - cy)) * .7f);
-        *c = mix(*c, rgb{.82f, .90f, 1.f}, .62f * p[P_RAIN] * a * (noise(i, j, s + 5.f) < .75f ? 1.f : 0.f));
+        *c = mix(*c, rgb{.82f, .90f, 1.f},
+                 .62f * p[P_RAIN] * a * (noise(i, j, s + 5.f) < .75f ? 1.f : 0.f));
     }
     if (p[P_SNOW] > 0.f) {
         float v = Y - 26.f * t, u = X + 3.f * sinf(v * .06f + s);
         int i = (int)floorf(u / 18.f), j = (int)floorf(v / 18.f);
-        float cx = 18.f * i + 5.f + 8.f * noise(i, j, s), cy = 18.f * j + 5.f + 8.f * noise(i, j, s + 2.f);
+        float cx = 18.f * i + 5.f + 8.f * noise(i, j, s),
+              cy = 18.f * j + 5.f + 8.f * noise(i, j, s + 2.f);
         float a = clamp01(1.9f + .8f * noise(i, j, s + 4.f) - hypotf(u - cx, v - cy));
-        *c = mix(*c, rgb{1.f, 1.f, 1.f}, .95f * p[P_SNOW] * a * (noise(i, j, s + 5.f) < .7f ? 1.f : 0.f));
+        *c = mix(*c, rgb{1.f, 1.f, 1.f},
+                 .95f * p[P_SNOW] * a * (noise(i, j, s + 5.f) < .7f ? 1.f : 0.f));
     }
 }
 
@@ -334,10 +352,12 @@ FN float pixel(const float *p, int column, int line, float out[3])
 
 // Frames are [n, 3, height, width] in [-1, 1]; cover is [n, height, width], 0..255.
 #ifdef __CUDACC__
-__global__ void draw(const float *params, __nv_bfloat16 *frames, uint8_t *cover, int height, int width, int tiles)
+__global__ void draw(const float *params, __nv_bfloat16 *frames, uint8_t *cover, int height,
+                     int width, int tiles)
 {
     __shared__ float p[P_COUNT];
-    int n = blockIdx.x / tiles, at = (blockIdx.x % tiles) * blockDim.x + threadIdx.x, area = height * width;
+    int n = blockIdx.x / tiles, at = (blockIdx.x % tiles) * blockDim.x + threadIdx.x,
+        area = height * width;
     if (threadIdx.x < P_COUNT)
         p[threadIdx.x] = params[(size_t)n * P_COUNT + threadIdx.x];
     __syncthreads();
@@ -349,14 +369,17 @@ __global__ void draw(const float *params, __nv_bfloat16 *frames, uint8_t *cover,
     cover[(size_t)n * area + at] = (uint8_t)(255.f * a);
 }
 
-extern "C" int render(const float *params, void *frames, uint8_t *cover, long n, int height, int width, void *stream)
+extern "C" int render(const float *params, void *frames, uint8_t *cover, long n, int height,
+                      int width, void *stream)
 {
     int tiles = (height * width + 255) / 256;
-    draw<<<(unsigned)(n * tiles), 256, 0, (cudaStream_t)stream>>>(params, (__nv_bfloat16 *)frames, cover, height, width, tiles);
+    draw<<<(unsigned)(n * tiles), 256, 0, (cudaStream_t)stream>>>(params, (__nv_bfloat16 *)frames,
+                                                                  cover, height, width, tiles);
     return (int)cudaGetLastError();
 }
 #else
-extern "C" int render(const float *params, void *frames, uint8_t *cover, long n, int height, int width, void *stream)
+extern "C" int render(const float *params, void *frames, uint8_t *cover, long n, int height,
+                      int width, void *stream)
 {
     (void)stream;
     long area = (long)height * width;

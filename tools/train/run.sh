@@ -18,13 +18,13 @@ export PYTHONUNBUFFERED=1
 on() { # on GPU COMMAND...: run one stage on one GPU
     local gpu=$1
     shift
-    CUDA_VISIBLE_DEVICES=$gpu python3 -m "tools.train.$@"
+    CUDA_VISIBLE_DEVICES=$gpu python3 -m "tools.train.$1" "${@:2}"
 }
 
 ranks() { # ranks COMMAND...: run one stage on all GPUs
     local pids=() code=0
     for ((r = 0; r < gpus; r++)); do
-        RANK=$r WORLD_SIZE=$gpus MASTER_ADDR=127.0.0.1 MASTER_PORT=29511 python3 -m "tools.train.$@" &
+        RANK=$r WORLD_SIZE=$gpus MASTER_ADDR=127.0.0.1 MASTER_PORT=29511 python3 -m "tools.train.$1" "${@:2}" &
         pids+=($!)
     done
     for p in "${pids[@]}"; do wait "$p" || code=1; done

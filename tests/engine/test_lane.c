@@ -39,14 +39,13 @@ static void wake(void *arg)
 {
 }
 
-static int setup(void **state)
+static int setup_model(void **state, struct tiny_model_options options)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct kt_error err = {{0}};
     tmp_dir_make((void **)&f->dir);
-    assert_int_equal(
-        tiny_model_write(f->dir->path, &(struct tiny_model_options){.spiece = getenv("KT_SPIECE")}),
-        0);
+    options.spiece = getenv("KT_SPIECE");
+    assert_int_equal(tiny_model_write(f->dir->path, &options), 0);
     struct kt_engine_params p = {
         .model_dir = f->dir->path, .timelines_max = SESSIONS + 1, .device = {.threads = 1}};
     if (kt_engine_open(&f->e, &p, &err) < 0) {
@@ -57,6 +56,16 @@ static int setup(void **state)
     f->random = 88172645463325252ull;
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_model(state, (struct tiny_model_options){0});
+}
+
+static int setup_sink3(void **state)
+{
+    return setup_model(state, (struct tiny_model_options){.window = 12, .sink = 3, .block = 3});
 }
 
 static int teardown(void **state)
@@ -176,6 +185,12 @@ static void generation_stops_at_the_lead(void **state)
                 held[count++] = e.frame;
             }
         }
+        if (i == 300) { /* of an epoch that is not: says nothing about this one */
+            post(
+                f,
+                (struct kt_command){.kind = KT_COMMAND_SENT, .session = 1, .epoch = 9, .frame = 99},
+                NULL);
+        }
         usleep(1000);
     }
     assert_true(count >= 8 && count < 8 + 4);
@@ -236,6 +251,36 @@ static void prompts_random_timing(void **state)
     }
 }
 
+/* One picture was sent when the prompt comes: the cut keeps the sink whole (3 latents, 9 pictures)
+ * and nothing more. */
+static void an_early_cut_keeps_the_sink(void **state)
+{
+    struct fixture *f = *state;
+    struct kt_lane_stats stats = {0};
+    struct kt_event e;
+    int64_t start = kt_now_ns(), applied_at = -1;
+    until(f, NULL, &f->ready, 1);
+    post(f, (struct kt_command){.kind = KT_COMMAND_OPEN, .seed = 1, .revision = 1}, "a red circle");
+    while (stats.blocks < 2 && kt_ms_since(start) < WAIT_MS) {
+        while (kt_lane_poll(f->lane, &e)) {
+            kt_frame_unref(&e.frame);
+        }
+        kt_lane_get_stats(f->lane, &stats);
+        usleep(500);
+    }
+    assert_true(stats.blocks >= 2);
+    post(f, (struct kt_command){.kind = KT_COMMAND_SENT, .epoch = 1, .frame = 1}, NULL);
+    post(f, (struct kt_command){.kind = KT_COMMAND_PROMPT, .revision = 2}, "a blue square");
+    while (applied_at < 0 && kt_ms_since(start) < 2 * WAIT_MS) {
+        while (kt_lane_poll(f->lane, &e)) {
+            kt_frame_unref(&e.frame);
+            applied_at = e.kind == KT_EVENT_APPLIED && e.epoch == 2 ? e.frame_index : applied_at;
+        }
+        usleep(500);
+    }
+    assert_int_equal(applied_at, 9);
+}
+
 static void bad_commands_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -279,6 +324,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_session_plays, setup, teardown),
         cmocka_unit_test_setup_teardown(generation_stops_at_the_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(prompts_random_timing, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_early_cut_keeps_the_sink, setup_sink3, teardown),
         cmocka_unit_test_setup_teardown(bad_commands_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

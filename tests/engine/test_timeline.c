@@ -273,6 +273,128 @@ static void rewind_cuts_inside_a_block(void **state)
     close_fixture(&f);
 }
 
+/* What is decoded after a rewind continues from the tail of that position, not from pictures that
+ * were taken back. */
+static void rewind_takes_the_decoder_back(void **state)
+{
+    struct fixture f;
+    struct kt_timeline *ahead, *plain;
+    struct kt_error err;
+    open_fixture(&f, &(struct tiny_model_options){0});
+    size_t picture = (size_t)f.e->vae_info.width * (size_t)f.e->vae_info.height * 3 / 2;
+    uint8_t *x = calloc(8, picture), *y = calloc(8, picture);
+    create(&f, &ahead, 7);
+    create(&f, &plain, 7);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kt_timeline_block(ahead, 1, &err), 0);
+        assert_int_equal(kt_timeline_block(plain, 1, &err), 0);
+    }
+    while (kt_timeline_decoded(ahead) < 8) {
+        assert_true(kt_timeline_decode(ahead, x, picture, &err) > 0);
+    }
+    while (kt_timeline_decoded(plain) < 5) {
+        assert_true(kt_timeline_decode(plain, y, picture, &err) > 0);
+    }
+    assert_int_equal(kt_timeline_rewind(ahead, 5, &err), 0);
+    assert_int_equal(kt_timeline_rewind(plain, 5, &err), 0);
+    assert_int_equal(kt_timeline_decoded(ahead), 5);
+    assert_int_equal(kt_timeline_block(ahead, 1, &err), 0);
+    assert_int_equal(kt_timeline_block(plain, 1, &err), 0);
+    for (int i = 0; i < 2; i++) {
+        int n = kt_timeline_decode(ahead, x, picture, &err);
+        assert_int_equal(kt_timeline_decode(plain, y, picture, &err), n);
+        assert_memory_equal(x, y, picture * (size_t)n);
+    }
+    kt_timeline_destroy(&ahead);
+    kt_timeline_destroy(&plain);
+    free(x);
+    free(y);
+    close_fixture(&f);
+}
+
+/* Pages recached under a new prompt are nobody's old prompt: no way back across a switch without a
+ * snapshot, in a short stream too. */
+static void rewind_stops_at_a_switch(void **state)
+{
+    struct fixture f;
+    struct kt_timeline *t;
+    struct kt_error err;
+    open_fixture(&f, &(struct tiny_model_options){0});
+    create(&f, &t, 7);
+    assert_int_equal(kt_timeline_block(t, 1, &err), 0);
+    assert_int_equal(kt_timeline_block(t, 1, &err), 0);
+    assert_int_equal(kt_timeline_rewind(t, 3, &err), 0);
+    assert_int_equal(kt_timeline_switch(t, f.b, KT_TRANSITION_CUT, 0, &err), 0);
+    assert_int_equal(kt_timeline_rewind(t, 2, &err), -ERANGE);
+    assert_int_equal(kt_timeline_rewind(t, 3, &err), 0);
+    kt_timeline_destroy(&t);
+    close_fixture(&f);
+}
+
+/* The working copy of the window must notice that a block which came to nothing wrote over a slot
+ * that is a page's again. */
+static void abandoned_blocks_leave_the_window_alone(void **state)
+{
+    struct fixture f;
+    struct tape x, y;
+    struct kt_timeline *t;
+    struct kt_snapshot *s;
+    struct kt_error err;
+    open_fixture(&f, &(struct tiny_model_options){0});
+    tape_init(&x, &f), tape_init(&y, &f);
+    create(&f, &t, 7);
+    for (int i = 0; i < 3; i++) {
+        record_block(&f, &x, t, 0);
+    }
+    kt_timeline_destroy(&t);
+    create(&f, &t, 7);
+    record_block(&f, &y, t, 0);
+    record_block(&f, &y, t, 0);
+    assert_int_equal(kt_timeline_snapshot(t, &s, &err), 0);
+    assert_int_equal(kt_timeline_rewind(t, 2, &err), 0);
+    assert_int_equal(kt_timeline_block_begin(t, 0, &err), 0);
+    assert_int_equal(kt_timeline_block_step(t, &err), 1);
+    assert_int_equal(kt_timeline_restore(t, s, &err), 0);
+    kt_snapshot_unref(&s);
+    record_block(&f, &y, t, 0);
+    assert_tapes_equal(&f, &x, &y);
+    kt_timeline_destroy(&t);
+    tape_free(&x), tape_free(&y);
+    close_fixture(&f);
+}
+
+/* Noise belongs to (seed, latent, step): another latent or step draws other noise, the same latent
+ * the same, wherever its block begins. */
+static void noise_is_keyed_by_latent_and_step(void **state)
+{
+    struct fixture f;
+    struct kt_timeline *t;
+    struct kt_error err;
+    float first[2][2048], second[2][2048];
+    open_fixture(&f, &(struct tiny_model_options){0});
+    size_t n = f.latent, bytes = n * sizeof(float);
+    assert_true(n <= 2048);
+    create(&f, &t, 7);
+    assert_int_equal(kt_timeline_block(t, 1, &err), 0);
+    assert_int_equal(kt_timeline_block_begin(t, 0, &err), 0);
+    for (int i = 0; i < 2; i++) {
+        memcpy(first[i], t->block.x + n * (size_t)i, bytes);
+    }
+    assert_memory_not_equal(first[0], first[1], bytes);
+    assert_int_equal(kt_timeline_block_step(t, &err), 1);
+    memcpy(second[0], t->block.noise, bytes);
+    assert_int_equal(kt_timeline_block_step(t, &err), 1);
+    assert_memory_not_equal(second[0], first[0], bytes);
+    assert_memory_not_equal(second[0], t->block.noise, bytes);
+    kt_timeline_block_abandon(t);
+    assert_int_equal(kt_timeline_block(t, 1, &err), 0);
+    assert_int_equal(kt_timeline_rewind(t, 3, &err), 0);
+    assert_int_equal(kt_timeline_block_begin(t, 0, &err), 0);
+    assert_memory_equal(first[1], t->block.x, bytes);
+    kt_timeline_destroy(&t);
+    close_fixture(&f);
+}
+
 /* Recaches the whole window as upstream does: the frames that would land in the sink's slots are
  * computed along, but the kept sink stands in their place. */
 static void recache_everything(struct fixture *f, struct kt_timeline *t, struct kt_context *context,
@@ -418,6 +540,10 @@ int main(void)
         cmocka_unit_test(drafts_leave_no_trace),
         cmocka_unit_test(rollback_equals_never_having_gone_ahead),
         cmocka_unit_test(rewind_cuts_inside_a_block),
+        cmocka_unit_test(rewind_takes_the_decoder_back),
+        cmocka_unit_test(rewind_stops_at_a_switch),
+        cmocka_unit_test(abandoned_blocks_leave_the_window_alone),
+        cmocka_unit_test(noise_is_keyed_by_latent_and_step),
         cmocka_unit_test(recache_of_the_needed_equals_all),
         cmocka_unit_test(pools_run_dry_cleanly),
         cmocka_unit_test(nothing_is_allocated_after_warm_up),

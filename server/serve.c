@@ -8,7 +8,6 @@
 #include "server/hub.h"
 #include "server/loop.h"
 #include "server/session.h"
-#include "server/vocabulary.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -66,8 +65,7 @@ static int open_model(struct server *s, struct kt_error *err)
         return kt_fail(err, -EBADMSG, "%s: has no video size or rate; expected a model with a VAE",
                        c->model);
     }
-    return kt_vocabulary_index_create(&s->live.vocabulary,
-                                      (const char *const *)s->live.model->vocabulary.known_words);
+    return kt_word_list_open(&s->live.words, s->live.model->vocabulary.known_words, err);
 }
 
 static int open_pictures(struct server *s, struct kt_error *err)
@@ -143,7 +141,7 @@ static void close_server(struct server *s)
     kt_loop_close(&s->loop);
     kt_hub_destroy(&s->hub);
     kt_packet_pool_destroy(&s->live.pool);
-    kt_vocabulary_index_destroy(&s->live.vocabulary);
+    kt_word_list_close(&s->live.words);
     kt_engine_close(&s->engine);
     kt_site_close(&s->site);
     kt_serve_config_free(&s->config);

@@ -30,6 +30,7 @@ enum {
     RETRY_US = 5000, /* the lane's ring was full */
     STATUS_EVERY_US = 500000,
 };
+_Static_assert((int)KT_UNKNOWN_LISTED_MAX <= (int)KT_UNKNOWN_WORDS_MAX, "a receipt lists them all");
 _Static_assert((int)KT_TEXT_BYTES_MAX == (int)KT_PROMPT_BYTES_MAX,
                "protocol and engine agree on the longest prompt");
 
@@ -192,18 +193,19 @@ void kt_session_resync(struct kt_session *s, const char *reason)
 
 static void send_received(struct kt_session *s, int committed, int64_t now_us)
 {
-    struct kt_known known;
-    kt_vocabulary_look_up(s->live->vocabulary, s->text.bytes, &known);
+    struct kt_word_report report;
+    kt_word_list_judge(s->live->words, s->text.bytes, s->text.n, &report);
+    const int knows_all = kt_word_list_knows_all(s->live->words);
     struct kt_received r = {.rev = s->text.rev,
                             .committed = committed,
-                            .words = known.words,
-                            .known = known.known,
-                            .unknown_count = known.unknown_count,
+                            .words = report.known + report.unknown,
+                            .known = knows_all ? -1 : report.known,
+                            .unknown_count = report.listed,
                             .server_us = now_us};
-    for (int i = 0; i < known.unknown_count; i++) {
-        r.unknown[i] = known.unknown[i];
+    for (int i = 0; i < report.listed; i++) {
+        r.unknown[i] = report.words[i];
     }
-    if (known.words > 0 && known.known == 0) {
+    if (report.unknown > 0 && report.known == 0) {
         r.note = "The model knows none of these words; what it draws will not follow them.";
     }
     kt_client_send(s->client, kt_print_received(&r));
@@ -561,6 +563,7 @@ static void take_frame(struct kt_session *s, struct kt_frame *frame)
         kt_frame_unref(&frame);
         return;
     }
+    s->device_steps = frame->steps;
     s->raw[(s->raw_head + s->raw_count++) % KT_RAW_MAX] = frame;
 }
 

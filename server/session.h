@@ -6,6 +6,7 @@
 #define KT_SERVER_SESSION_H
 
 #include "engine/lane.h"
+#include "engine/text/vocabulary.h"
 #include "proto/control.h"
 #include "proto/edit.h"
 #include "proto/media.h"
@@ -13,7 +14,6 @@
 #include "server/config.h"
 #include "server/encode/worker.h"
 #include "server/pacer.h"
-#include "server/vocabulary.h"
 
 struct kt_client;
 
@@ -32,7 +32,7 @@ struct kt_live {
     struct kt_lane *lane;
     struct kt_encode_worker *worker;
     struct kt_packet_pool *pool;
-    struct kt_vocabulary_index *vocabulary;
+    struct kt_word_list *words;
     const struct kt_log *log;
     int steps_max;
     int ready; /* the lane's warm-up is over */

@@ -1,7 +1,6 @@
-/* Who may come in, what the page answers, which words are known: the small pure parts. */
+/* Who may come in, and what plain HTTP gets. */
 #include "server/auth.h"
 #include "server/http.h"
-#include "server/vocabulary.h"
 #include "tests/proto/test.h"
 
 #include <errno.h>
@@ -125,63 +124,13 @@ static void site(void **state)
     assert_int_equal(kt_site_open(&s, dir, &err), -ENOENT);
 }
 
-static const char *const words[] = {"Red", "circle", "sea", "star", NULL};
-
-static void known_words(void **state)
-{
-    struct kt_vocabulary_index *v = NULL;
-    struct kt_known k;
-    assert_int_equal(kt_vocabulary_index_create(&v, words), 0);
-    kt_vocabulary_look_up(v, "A red CIRCLE over the sea!", &k);
-    assert_int_equal(k.words, 3);
-    assert_int_equal(k.known, 3);
-    assert_int_equal(k.unknown_count, 0);
-    kt_vocabulary_look_up(v, "zeppelin, gr\xc3\xbcne Zeppelin; star", &k);
-    assert_int_equal(k.words, 4);
-    assert_int_equal(k.known, 1);
-    assert_int_equal(k.unknown_count, 2);
-    assert_string_equal(k.unknown[0], "zeppelin");
-    assert_string_equal(k.unknown[1], "gr\xc3\xbcne");
-    kt_vocabulary_look_up(v, " \n\t...", &k);
-    assert_int_equal(k.words, 0);
-    kt_vocabulary_look_up(v, "b c d e f g h i j k l m n o", &k);
-    assert_int_equal(k.unknown_count, KT_UNKNOWN_WORDS_MAX);
-    kt_vocabulary_index_destroy(&v);
-}
-
-static void long_words_are_cut_between_characters(void **state)
-{
-    struct kt_vocabulary_index *v = NULL;
-    struct kt_known k;
-    char text[4 * 40 + 1] = "";
-    for (int i = 0; i < 40; i++) {
-        strcat(text, "\xf0\x9f\x98\x80");
-    }
-    assert_int_equal(kt_vocabulary_index_create(&v, words), 0);
-    kt_vocabulary_look_up(v, text, &k);
-    assert_int_equal(k.unknown_count, 1);
-    assert_int_equal(strlen(k.unknown[0]), 4 * KT_UNKNOWN_WORD_CHARS_MAX);
-    kt_vocabulary_index_destroy(&v);
-}
-
-static void no_vocabulary(void **state)
-{
-    struct kt_vocabulary_index *v = NULL;
-    struct kt_known k;
-    assert_int_equal(kt_vocabulary_index_create(&v, NULL), 0);
-    kt_vocabulary_look_up(v, "a red circle", &k);
-    assert_int_equal(k.words, 2);
-    assert_int_equal(k.known, -1);
-    kt_vocabulary_index_destroy(&v);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(host_header),   cmocka_unit_test(origin_header),
-        cmocka_unit_test(tokens),        cmocka_unit_test(site),
-        cmocka_unit_test(known_words),   cmocka_unit_test(long_words_are_cut_between_characters),
-        cmocka_unit_test(no_vocabulary),
+        cmocka_unit_test(host_header),
+        cmocka_unit_test(origin_header),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(site),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

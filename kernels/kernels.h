@@ -173,7 +173,7 @@ struct kt_i420_args {
 };
 
 struct kt_kernels {
-    const char *name; /* "cpu-ref", "cpu-dnnl", ... */
+    const char *name; /* "cpu-ref", "cpu-avx2", "cpu-avx512" */
     enum kt_dtype act_dtype, kv_dtype;
 
     int (*queue_create)(struct kt_queue **q, const struct kt_queue_params *p);
@@ -229,15 +229,8 @@ struct kt_kernels {
 };
 
 /* Levels a CPU table may use; a mask bit that is clear turns the level off. AVX512 widens SIMD:
- * alone it does nothing. A cap set on oneDNN (dnnl_set_max_cpu_isa or its environment variable)
- * caps SIMD too. */
-enum {
-    KT_CPU_REF = 0,
-    KT_CPU_SIMD = 1u << 0,
-    KT_CPU_DNNL = 1u << 1,
-    KT_CPU_AVX512 = 1u << 2,
-    KT_CPU_ALL = 7
-};
+ * alone it does nothing. */
+enum { KT_CPU_REF = 0, KT_CPU_SIMD = 1u << 0, KT_CPU_AVX512 = 1u << 1, KT_CPU_ALL = 3 };
 
 /* The CPU table built from the levels in `mask` that were compiled in and that this machine has.
  * Writes into *out; never fails (the reference covers every op). */

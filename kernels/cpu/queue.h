@@ -7,15 +7,12 @@
 
 #include "kernels/kernels.h"
 
-struct kt_dnnl; /* engine, stream and scratchpad of the oneDNN level */
-
 struct kt_queue {
     int threads;
     void *workspace; /* scratch of the op that runs; nothing in it outlives an op */
     size_t workspace_bytes;
     struct kt_queue_stats stats;
     struct kt_pool *pool; /* NULL with one thread */
-    struct kt_dnnl *dnnl; /* NULL below the oneDNN level */
 };
 
 /* The workspace, at least `bytes` long, 64-byte aligned, contents undefined. Growing counts as an
@@ -36,15 +33,13 @@ struct kt_linear {
     int n, k;
     float *weight; /* [k, n] */
     float *bias;   /* [n] or NULL */
-    void *level;   /* what a faster level keeps beside it */
 };
 
 struct kt_conv {
     struct kt_conv_desc d; /* weight and bias pointers NULL: not kept */
     float *weight;         /* [kt, kh, kw, c_in, c_out] */
     float *bias;           /* [c_out] or NULL */
-    void *level;
-    float *winograd; /* filter sums of the SIMD level (simd/winograd.c), or NULL */
+    float *winograd;       /* filter sums of the SIMD level (simd/winograd.c), or NULL */
 };
 
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */

@@ -1,6 +1,5 @@
 /* The CPU table, filled upwards: the reference covers every op, then each level that was compiled
  * in, that the machine has and that the mask allows overwrites what it does faster. */
-#include "kernels/cpu/dnnl.h"
 #include "kernels/cpu/ref.h"
 #include "kernels/cpu/simd/simd.h"
 
@@ -57,9 +56,9 @@ static int machine_has_avx2(void)
 
 static void fill_simd(struct kt_kernels *k, unsigned mask)
 {
-    if ((mask & KT_CPU_AVX512) && machine_has_avx512() && kt_dnnl_allows(KT_CPU_AVX512)) {
+    if ((mask & KT_CPU_AVX512) && machine_has_avx512()) {
         kt_simd_fill_avx512(k);
-    } else if (machine_has_avx2() && kt_dnnl_allows(KT_CPU_SIMD)) {
+    } else if (machine_has_avx2()) {
         kt_simd_fill_avx2(k);
     }
 }
@@ -75,8 +74,5 @@ void kt_kernels_cpu(struct kt_kernels *out, unsigned mask)
     fill_reference(out);
     if (mask & KT_CPU_SIMD) {
         fill_simd(out, mask);
-    }
-    if (mask & KT_CPU_DNNL) {
-        kt_dnnl_fill(out);
     }
 }

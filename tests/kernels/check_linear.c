@@ -32,9 +32,6 @@ static const struct shape shapes[] = {
 static void check_invariance(struct ck *c, struct ck_run *r, const struct kt_linear *l,
                              const struct kt_linear_args *a, int n)
 {
-    if (strcmp(c->level_name, "dnnl") == 0) {
-        return; /* fixed per shape only */
-    }
     const int ld = a->ld_y ? a->ld_y : n, row = a->m / 2;
     const int ld_x = a->ld_x;
     float *one = ck_floats(r, (size_t)n);

@@ -306,7 +306,6 @@ static const struct level {
     {"ref", KT_CPU_REF},
     {"avx2", KT_CPU_SIMD},
     {"avx512", KT_CPU_SIMD | KT_CPU_AVX512},
-    {"dnnl", KT_CPU_ALL},
 };
 
 /* A level is tested where its table differs from the one below it. */
@@ -326,10 +325,7 @@ static int bench_level(struct ck *c, const struct level *level)
 {
     c->bench = 1;
     c->block_ms = c->block_min_ms = 0.0;
-    c->peak_gflops =
-        ck_peak(level->mask & KT_CPU_AVX512 ? level->mask == KT_CPU_ALL ? "avx512" : level->name
-                                            : level->name) *
-        c->threads;
+    c->peak_gflops = ck_peak(level->name) * c->threads;
     printf("%s: %d threads, measured peak %.0f GFLOP/s\n", level->name, c->threads, c->peak_gflops);
     if (open_level(c, level->name, level->mask) != 0) {
         return 1;
@@ -337,11 +333,21 @@ static int bench_level(struct ck *c, const struct level *level)
     run_all(c);
     close_level(c);
     printf("%s: one block of the demo model (4 steps, cache pass, 12 frames decoded): %.1f ms by "
-           "minima, "
-           "%.1f ms by medians\n\n",
+           "minima, %.1f ms by medians\n\n",
            level->name, c->block_min_ms, c->block_ms);
     c->bench = 0;
     return 0;
+}
+
+static void bench_yardstick(struct ck *c)
+{
+#ifdef KT_HAVE_YARDSTICK
+    c->level_name = "oneDNN";
+    c->peak_gflops = ck_peak("avx512") * c->threads;
+    ck_yardstick(c);
+#else
+    (void)c;
+#endif
 }
 
 int main(int argc, char **argv)
@@ -359,9 +365,8 @@ int main(int argc, char **argv)
         } else if (argv[i][0] >= '0' && argv[i][0] <= '9') {
             c.seed = strtoull(argv[i], NULL, 10);
         } else {
-            fprintf(
-                stderr,
-                "usage: checkkern [SEED] [--bench] [--level ref|avx2|avx512|dnnl] [--threads N]\n");
+            fprintf(stderr, "usage: checkkern [SEED] [--bench] [--level ref|avx2|avx512|yardstick] "
+                            "[--threads N]\n");
             return 2;
         }
     }
@@ -379,6 +384,10 @@ int main(int argc, char **argv)
         print_summaries(levels[i].name);
     }
     printf("%d passed, %d failed\n", c.passed, c.failed);
+    if (bench && only && strcmp(only, "yardstick") == 0) {
+        bench_yardstick(&c);
+        return 0;
+    }
     if (c.failed > 0 || c.passed == 0) {
         if (bench) {
             fprintf(stderr, "checkkern: no benchmark of code that fails\n");

@@ -1,5 +1,6 @@
 /* Multiply-adds on registers alone, per instruction set: what "% of peak" in --bench is relative
  * to. */
+#pragma GCC optimize("fp-contract=fast") /* C17 mode would not fuse a * b + c */
 #include "tests/kernels/checkkern.h"
 
 #include <string.h>

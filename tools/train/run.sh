@@ -67,8 +67,7 @@ first)
     fi
     ;;
 base)
-    ranks train_dit --state "$state" --out "$out" --tokenizer $tokenizer --total "$TOTAL" --until "$UNTIL" --keep-raw \
-        ${ARGS:-}
+    ranks train_dit --state "$state" --out "$out" --tokenizer $tokenizer --total "$TOTAL" --until "$UNTIL" ${ARGS:-}
     on 0 evaluate --state "$state" --model "$out" --name base --out "$out" --tokenizer $tokenizer --steps 4 \
         --prompts 64 --last 0 --no-ceiling --sheets
     rm -f "$out"/switch-resunk*

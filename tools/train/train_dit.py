@@ -3,7 +3,8 @@
     python3 -m tools.train.train_dit --state DIR --out DIR --tokenizer spiece.model --until 0.9 --total 600
 
 --total is the whole budget in seconds, over all calls; --until is the share of it at which this call stops. Momentum
-and exact weights for resuming on the same machine go to --scratch; --out gets F16 copies that survive it.
+and exact weights for resuming on the same machine go to --scratch; --out gets the averaged weights in F16, from which a
+later machine goes on with --start.
 """
 import argparse
 import os
@@ -75,24 +76,19 @@ def save(a, weights, twin, ema, share, step):
         return
     meta = dict(share=torch.tensor([float(share)]), step=torch.tensor([step]))
     common.save(f"{a.out}/base", twin.state_dict())
-    if a.keep_raw:
-        common.save(f"{a.out}/base_raw", dict(value=weights.value, **meta))
     torch.save(dict(weights.state(), ema=ema, **meta), f"{a.scratch}/base.pt")
 
 
 def resume(a, weights, ema):
-    """Exact state from --scratch, or else the F16 copies in --state. Returns (share, step)."""
+    """Exact state from --scratch, or else from the averaged weights in --state, which main has loaded, at share
+    --start: momentum is lost, so the learning rate warms up again. Returns (share, step)."""
     exact = f"{a.scratch}/base.pt"
     if os.path.exists(exact):
         s = torch.load(exact, map_location=common.DEVICE)
         weights.load({k: s[k] for k in ("value", "momentum", "first", "second", "steps")})
         ema.copy_(s["ema"])
         return s["share"].item(), int(s["step"])
-    s = common.load(f"{a.state}/base_raw")
-    if s is None:
-        return 0., 0
-    weights.value.copy_(s["value"])
-    return s["share"].item(), int(s["step"])
+    return (a.start, 1) if a.start else (0., 0)
 
 
 def main():
@@ -107,13 +103,16 @@ def main():
     p.add_argument("--hold", type=float, default=.5, help="share of the budget before the learning rate decays")
     p.add_argument("--lr", type=float, default=1.)
     p.add_argument("--object-weight", type=float, default=OBJECT_WEIGHT)
-    p.add_argument("--keep-raw", action="store_true")
+    p.add_argument("--start", type=float, default=0., help="go on from the state's base model at this share")
     p.add_argument("--steps", type=int)
     a = p.parse_args()
     common.setup(4321)
     os.makedirs(a.scratch, exist_ok=True)
     vocab = tokenizer.load(a.tokenizer).get_piece_size()
-    net = model.new(vocab).to(common.DEVICE)
+    net = model.new(vocab)
+    if a.start:
+        common.load_into(net, common.load(f"{a.state}/base"), "cpu")
+    net = net.to(common.DEVICE)
     weights = flat.Flat(net, model.muon)
     if common.RANKS > 1:
         torch.distributed.broadcast(weights.value, 0)

@@ -81,11 +81,11 @@ job_asan() {
         --suite proto --suite engine --suite text --suite vae --suite server
 }
 
-# Our own threads only: ThreadSanitizer does not see into libgomp, which oneDNN uses.
+# Our own threads only: ThreadSanitizer does not see into those of oneDNN's libgomp.
 job_tsan() {
     proc_there || return 0
     configure build-test/tsan -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false \
-        -Dopenmp=disabled -Ddnnl=disabled && quiet tsan-build ninja -C build-test/tsan || return 1
+        -Ddnnl=disabled && quiet tsan-build ninja -C build-test/tsan || return 1
     TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
         meson_test build-test/tsan tsan --timeout-multiplier 10 \
         --suite proto --suite server --suite engine

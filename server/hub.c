@@ -205,6 +205,27 @@ static int choose_codec(const struct kt_hub *hub, struct kt_client *c,
                            "none of them");
 }
 
+/* What a hello asks for, checked before it takes a place; it may be sent again, corrected. */
+static int check_wishes(const struct kt_hub *hub, const struct kt_client_message *m,
+                        struct kt_fault *fault)
+{
+    char expected[48], found[32];
+    const size_t n = m->hello.text ? strlen(m->hello.text) : 0;
+    if (n > KT_TEXT_BYTES_MAX) {
+        snprintf(expected, sizeof(expected), "at most %d bytes of UTF-8", KT_TEXT_BYTES_MAX);
+        snprintf(found, sizeof(found), "%zu bytes", n);
+        kt_fault_set(fault, KT_FAULT_TEXT_TOO_LONG, "hello: the prompt is too long");
+        return kt_fault_detail(fault, "text", expected, found);
+    }
+    if (m->hello.steps > hub->live->steps_max) {
+        snprintf(expected, sizeof(expected), "0 to %d", hub->live->steps_max);
+        snprintf(found, sizeof(found), "%lld", (long long)m->hello.steps);
+        kt_fault_set(fault, KT_FAULT_OUT_OF_RANGE, "hello: more steps than the model has");
+        return kt_fault_detail(fault, "steps", expected, found);
+    }
+    return 0;
+}
+
 static void greet(struct kt_hub *hub, struct kt_client *c, struct kt_client_message *m,
                   int64_t now_us)
 {
@@ -215,6 +236,7 @@ static void greet(struct kt_hub *hub, struct kt_client *c, struct kt_client_mess
         rc = kt_fault_detail(&fault, "type", "hello", "another message");
     }
     rc = rc < 0 ? rc : check_token(hub, m, &fault);
+    rc = rc < 0 ? rc : check_wishes(hub, m, &fault);
     rc = rc < 0 ? rc : choose_codec(hub, c, m, &fault);
     if (rc < 0) {
         kt_client_fault(c, &fault);

@@ -35,7 +35,7 @@ struct kt_conn { /* allocated and zeroed by libwebsockets, one per WebSocket */
     size_t in_n;
     int in_binary, discarding;
     int close_code; /* 0: open */
-    int close_now;
+    int close_now, killed;
     int64_t close_deadline_us;
     char close_reason[96];
 };
@@ -84,9 +84,14 @@ void kt_conn_close(struct kt_conn *c, int code, const char *reason)
     lws_callback_on_writable(c->wsi);
 }
 
-/* Outside libwebsockets' own callbacks, where a reason is delivered. Ends in CLOSED. */
+/* Outside libwebsockets' own callbacks, where a reason is delivered. The first call sends the close
+ * frame and waits for the peer's, the second one (after the deadline) ends it whatever the peer
+ * does. Either may lead to CLOSED before it returns. */
 static void kill_conn(struct kt_conn *c)
 {
+    c->close_now = 0;
+    c->killed = 1;
+    c->close_deadline_us = now_us() + GOODBYE_MS * 1000;
     lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->close_reason,
                      strlen(c->close_reason));
     lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
@@ -98,11 +103,15 @@ static int64_t kill_due(struct kt_loop *loop)
     int64_t deadline = INT64_MAX;
     for (struct kt_conn *c = loop->conns, *next; c; c = next) {
         next = c->next;
-        if (c->close_code && (c->close_now || now_us() >= c->close_deadline_us)) {
-            kill_conn(c);
-        } else if (c->close_code && c->close_deadline_us < deadline) {
-            deadline = c->close_deadline_us;
+        if (!c->close_code) {
+            continue;
         }
+        int64_t again = c->close_deadline_us;
+        if (c->close_now || now_us() >= again) {
+            again = now_us() + GOODBYE_MS * 1000;
+            kill_conn(c); /* it may be gone now */
+        }
+        deadline = again < deadline ? again : deadline;
     }
     return deadline;
 }
@@ -187,7 +196,7 @@ static int conn_write(struct kt_conn *c)
     }
     struct kt_packet *p = h->next(h->arg, c->user, now_us());
     if (!p) {
-        c->close_now = c->close_code != 0;
+        c->close_now = c->close_code != 0 && !c->killed;
         return 0;
     }
     const int written =

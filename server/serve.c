@@ -116,12 +116,14 @@ static int open_lane(struct server *s, struct kt_error *err)
     return kt_lane_open(&s->live.lane, &params, err);
 }
 
+/* The address before the model: a second server fails at once. Nothing is answered before the loop
+ * runs, and the lane comes last, because from then on wakes arrive. */
 static int open_server(struct server *s, struct kt_error *err)
 {
     int rc = kt_site_open(&s->site, s->config.web, err);
+    rc = rc < 0 ? rc : open_loop(s, err);
     rc = rc < 0 ? rc : open_model(s, err);
     rc = rc < 0 ? rc : open_pictures(s, err);
-    rc = rc < 0 ? rc : open_loop(s, err);
     rc = rc < 0 ? rc : open_lane(s, err);
     return rc;
 }

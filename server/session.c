@@ -47,20 +47,14 @@ static uint64_t random_seed(void)
     return seed % 1000000;
 }
 
-static int start_text(struct kt_session *s, const char *text)
+/* The hub and the config have checked the length. */
+static void start_text(struct kt_session *s, const char *text)
 {
     struct kt_fault fault;
-    s->committed = -1;
-    if (!text[0]) {
-        return 0;
-    }
     s->text.rev = -1;
-    if (kt_text_replace(&s->text, 0, text, strlen(text), &fault) < 0) {
-        s->text.rev = 0;
-        return 0; /* too long: welcome shows an empty text */
-    }
+    const int rc = kt_text_replace(&s->text, 0, text, strlen(text), &fault);
+    KT_ASSERT(rc == 0);
     s->committed = kt_text_blank(&s->text) ? -1 : 0;
-    return 0;
 }
 
 int kt_session_open(struct kt_session *s, const struct kt_client_message *hello, int64_t now_us)
@@ -80,7 +74,7 @@ int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
               : config->seed.given    ? config->seed.value
                                       : random_seed();
     s->steps = hello->hello.steps >= 0 ? (int)hello->hello.steps : config->steps;
-    s->steps = s->steps > live->steps_max ? live->steps_max : s->steps;
+    s->steps = s->steps > live->steps_max ? live->steps_max : s->steps; /* the config's */
     s->device_steps = s->steps;
     s->wishes.open = 1;
     s->wishes.open_text = strdup(s->committed == 0 ? s->text.bytes : "");

@@ -297,8 +297,12 @@ class Typing(Case):
         self.assertEqual(c.expect("resync")["text"], "a red circle")
         c.type("é" * 4096, 2)
         self.assertEqual(c.expect("applied")["rev"], 2)
-        c = self.open(text="x" * 10000)
-        self.assertEqual((c.welcome["text"], c.welcome["committed"]), ("", None))
+        c = self.client()
+        c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "text": "x" * 10000})
+        self.assertEqual(c.expect("error")["code"], "text_too_long")
+        c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "steps": 16})
+        self.assertEqual(c.expect("error")["code"], "out_of_range")
+        c.hello()
 
     def test_empty_prompt(self):
         c = self.open()
@@ -694,6 +698,38 @@ class Places(Case):
                 other.picture()  # everybody else is served
         slow.close()
         self.assertTrue(gone, "it was never closed")
+
+
+class Connections(unittest.TestCase):
+    def test_limit(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write('{"connections_max": 8, "prompt": "a red circle"}')
+            f.flush()
+            server = Server("--config", f.name)
+        sockets, refused = [], 0
+        for _ in range(20):
+            s = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            try:
+                refused += not s.recv(100)
+            except ConnectionResetError:
+                refused += 1
+            sockets.append(s)
+        self.assertGreaterEqual(refused, 12)
+        self.assertLess(refused, 18)
+        for s in sockets:
+            s.close()
+        for _ in range(100):
+            try:
+                if http(server.port, "/healthz")[0] == 200:
+                    break
+            except (OSError, IndexError, ValueError):
+                time.sleep(0.05)
+        c = Client(server.port)
+        c.hello()
+        c.picture()
+        c.close()
+        self.assertIn("which is the limit", server.stop())
 
 
 class Token(Case):

@@ -30,6 +30,21 @@ export function dominantColour(picture, least = 0.01) {
     return share >= least ? name : 'none';
 }
 
+// The mean [r, g, b] of the pixels that are coloured like `name`, or null when there are none.
+export function meanOf({ data, channels }, name) {
+    const sum = [0, 0, 0];
+    let n = 0;
+    for (let at = 0; at < data.length; at += channels) {
+        if (hueName(data[at] / 255, data[at + 1] / 255, data[at + 2] / 255) === name) {
+            n++;
+            sum.forEach((_, i) => {
+                sum[i] += data[at + i];
+            });
+        }
+    }
+    return n ? sum.map((v) => v / n) : null;
+}
+
 function hueName(r, g, b) {
     const value = Math.max(r, g, b);
     const chroma = value - Math.min(r, g, b);

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { findBrowser, picture, readArguments, report, startBrowser, startServer, type, waitFor, waitForColour,
     waitForPictures } from './browser.mjs';
-import { dominantColour } from './colour.mjs';
+import { dominantColour, meanOf } from './colour.mjs';
 
 const args = readArguments({ server: '', config: '', model: '', browser: '', prompt: [], only: '' });
 const found = await findBrowser(args.browser);
@@ -144,6 +144,25 @@ browserTest('without WebCodecs the pictures are JPEG', {
     await waitForColour(page, SECOND_COLOUR);
     assert.deepEqual(page.faults.filter((f) => !/secure|trustworthy/i.test(f)), []);
 });
+
+// Matrix and range are told in three ways (WebCodecs, VP9's own bits, JPEG's convention); a mistake shifts every colour.
+for (const codec of ['vp8', 'vp9', 'jpeg']) {
+    browserTest(`${codec}: colours come out as they went in`, {}, async ({ t, server, browser }) => {
+        const page = await browser.page(`${server.url}?codec=${codec}`);
+        await waitForPictures(page);
+        if (await page.locator('#model').textContent() !== 'fake') {
+            t.skip('only kinetype-fake draws pure colours');
+            return;
+        }
+        assert.equal((await report(page)).codec, codec);
+        for (const [name, pure] of [['red', [255, 0, 0]], ['green', [0, 255, 0]]]) {
+            await apply(page, `a ${name} circle`);
+            await waitForColour(page, name);
+            const mean = meanOf(await picture(page), name);
+            assert.ok(mean.every((v, i) => Math.abs(v - pure[i]) < 16), `${name} is ${mean.map(Math.round)}`);
+        }
+    });
+}
 
 browserTest('the renderer for GPUs shows the same', {
     browser: { args: ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'], gpu: true },

@@ -144,7 +144,10 @@ export async function waitFor(what, probe, { timeoutMs = 60000, everyMs = 100 } 
 export const report = (page) => page.evaluate(() => globalThis.kinetype?.report ?? {});
 
 export async function waitForPictures(page, least = 8) {
-    await waitFor(`${least} pictures`, async () => (await report(page)).pictures >= least);
+    await waitFor(`${least} pictures`, async () => {
+        const { phase, pictures } = await report(page);
+        return phase === 'open' && pictures >= least; // of this connection: the count starts again with it
+    });
 }
 
 // What is on the screen, not what is in some buffer.

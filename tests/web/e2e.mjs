@@ -21,6 +21,7 @@ const PROMPTS = (args.prompt.length >= 2 ? args.prompt : [
     'a big green square in front of a wall=green',
 ]).map((p) => p.split('='));
 const [[FIRST, FIRST_COLOUR], [SECOND, SECOND_COLOUR]] = PROMPTS;
+const START = { prompt: 'a big blue ball in front of a wall' }; // what plays at first has another colour
 const PHONE = { width: 390, height: 844 };
 
 // A name that is not this machine's own, so that the page is no secure context and has no WebCodecs. It is an address, which
@@ -32,7 +33,7 @@ function browserTest(name, options, body) {
         return;
     }
     test(name, { timeout: 240000 }, async (t) => {
-        const server = await startServer(args, options.server);
+        const server = await startServer(args, { ...START, ...options.server });
         const browser = await startBrowser(found, options.browser);
         try {
             await body({ t, server, browser });
@@ -211,13 +212,14 @@ browserTest('comes back when the server does, with the text and the picture', {}
     await waitFor('the message', async () => (await page.locator('#cover').isVisible()) &&
         /lost|restarting/.test(await page.locator('#cover-title').textContent()));
     await type(page, `${FIRST} again`);
-    const again = await startServer(args, { port: server.port });
+    const again = await startServer(args, { ...START, port: server.port });
     try {
         await waitForPictures(page);
         await waitForColour(page, FIRST_COLOUR);
         assert.equal(await page.inputValue('#prompt'), `${FIRST} again`);
-        assert.equal(await page.locator('#cover').isVisible(), false);
-        assert.equal(await page.locator('#history [aria-current="true"] .words-of').textContent(), FIRST);
+        await waitFor('the message to go', async () => !await page.locator('#cover').isVisible());
+        await waitFor('its entry', async () =>
+            await page.locator('#history [aria-current="true"] .words-of').textContent() === FIRST);
         await apply(page, SECOND);
         await waitForColour(page, SECOND_COLOUR);
     } finally {

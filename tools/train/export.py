@@ -1,7 +1,7 @@
 """Writes a model directory the engine loads: config.json, dit/text/vae.safetensors (F16) and spiece.model.
 
-    python3 -m tools.train.export STATE_DIR models/demo      from a training state
-    python3 -m tools.train.export --random models/demo       final geometry, random weights
+    python3 -m tools.train.export STATE_DIR models/demo [NAME]   from a training state; NAME is dmd or base
+    python3 -m tools.train.export --random models/demo           final geometry, random weights
 """
 import json
 import os
@@ -57,18 +57,28 @@ def from_modules(folder, text, dit, vae, mean, std):
     write(folder, conf, numpy_state(text), numpy_state(dit), numpy_state(vae))
 
 
+def from_state(folder, name, vocab):
+    """(text, dit, vae decoder, latent mean, latent std) of the model `name` in a state folder."""
+    from . import common, model, vae
+    net = common.load_into(model.new(vocab), common.load(f"{folder}/{name}"), "cpu")
+    state = common.load(f"{folder}/vae")
+    part = {k[len("decoder."):]: v for k, v in state.items() if k.startswith("decoder.")}
+    decoder = common.load_into(vae.Decoder(), part, "cpu")
+    return net["text"], net["dit"], decoder, state["mean"], state["std"]
+
+
 def main():
     import torch
-    from . import dit, state, tokenizer, umt5, vae
-    source, folder = sys.argv[1:]
+    from . import dit, tokenizer, umt5, vae
+    source, folder = sys.argv[1:3]
     vocab = tokenizer.load(os.path.join(folder, "spiece.model")).get_piece_size()
     if source == "--random":
         torch.manual_seed(0)
-        model = dit.DiT()
-        torch.nn.init.normal_(model.head.head.weight, std=.02)  # a zero head would only show noise's mirror
-        from_modules(folder, umt5.TextEncoder(vocab), model, vae.Decoder(), [0.] * 16, [1.] * 16)
+        net = dit.DiT()
+        torch.nn.init.normal_(net.head.head.weight, std=.02)  # a zero head would only show noise's mirror
+        from_modules(folder, umt5.TextEncoder(vocab), net, vae.Decoder(), [0.] * 16, [1.] * 16)
     else:
-        from_modules(folder, *state.for_export(source, vocab))
+        from_modules(folder, *from_state(source, sys.argv[3] if len(sys.argv) > 3 else "dmd", vocab))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,388 @@
+/* A session between a lane, an encoder and a socket that all do exactly what the test says: the
+ * orders of events that a fast machine hardly ever shows. */
+#include "engine/base/clock.h"
+#include "server/client.h"
+#include "server/session.h"
+#include "tests/proto/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POSTS_MAX = 256, ORDERS_MAX = 64, FRAMES_MAX = 64, STEP_US = 40000 };
+
+static struct kt_serve_config config;
+static struct kt_model_config model = {.name = "test"};
+static struct kt_log quiet = {KT_LOG_ERROR};
+static struct kt_live live;
+static struct kt_session session;
+static struct kt_client client;
+static int64_t now_us;
+
+/* ---- the lane, the worker and the loop ---- */
+
+static struct kt_command posts[POSTS_MAX];
+static int post_count, lane_full;
+
+int kt_lane_post(struct kt_lane *lane, const struct kt_command *cmd)
+{
+    if (lane_full) {
+        return -EAGAIN;
+    }
+    assert_true(post_count < POSTS_MAX);
+    posts[post_count++] = *cmd;
+    return 0;
+}
+
+static struct kt_frame frames[FRAMES_MAX];
+static int frame_count, released;
+
+void kt_frame_unref(struct kt_frame **f)
+{
+    released += f && *f;
+    if (f) {
+        *f = NULL;
+    }
+}
+
+static struct kt_encode_order orders[ORDERS_MAX];
+static int ordered, answered;
+
+int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_order *order)
+{
+    assert_true(ordered < ORDERS_MAX);
+    orders[ordered++] = *order;
+    return 0;
+}
+
+const char *kt_encoder_codec_string(enum kt_media_codec codec)
+{
+    return "vp8";
+}
+
+static int close_code;
+
+void kt_conn_want_write(struct kt_conn *c)
+{
+}
+
+void kt_conn_close(struct kt_conn *c, int code, const char *reason)
+{
+    close_code = code;
+}
+
+/* ---- what the tests do ---- */
+
+static void answer(int rc)
+{
+    assert_true(answered < ordered);
+    struct kt_encode_order *o = &orders[answered++];
+    o->rc = rc;
+    o->key = o->want_key;
+    kt_frame_unref(&o->frame);
+    kt_session_encoded(&session, o, now_us);
+}
+
+static int64_t pass(int64_t us)
+{
+    now_us += us;
+    return kt_session_service(&session, now_us);
+}
+
+static void make(uint32_t epoch, int64_t frame, int first)
+{
+    struct kt_frame *f = &frames[frame_count++];
+    *f = (struct kt_frame){.width = 192,
+                           .height = 112,
+                           .epoch = epoch,
+                           .revision = epoch,
+                           .frame = frame,
+                           .first_of_epoch = first,
+                           .steps = 4};
+    struct kt_event e = {.kind = KT_EVENT_FRAME, .frame = f};
+    kt_session_event(&session, &e, now_us);
+}
+
+/* What the socket takes next; texts are skipped. */
+static struct kt_media_header written(void)
+{
+    struct kt_packet *p;
+    while ((p = kt_outq_pop(&client.outq)) && !p->pool) {
+        kt_packet_release(&p);
+    }
+    assert_non_null(p);
+    kt_session_stamp(&session, p, now_us);
+    struct kt_media_header h;
+    assert_int_equal(kt_media_unpack(&h, p->data, p->n, NULL), 0);
+    kt_packet_release(&p);
+    return h;
+}
+
+static void message(const char *text)
+{
+    struct kt_client_message m;
+    assert_int_equal(kt_client_message_parse(&m, text, strlen(text), NULL), 0);
+    kt_client_handle(&client, &m, now_us);
+    kt_client_message_free(&m);
+}
+
+static int setup(void **state)
+{
+    const struct kt_client_message hello = {.kind = KT_CLIENT_HELLO, .hello = {.steps = -1}};
+    post_count = lane_full = frame_count = released = ordered = answered = close_code = 0;
+    now_us = kt_now_ns() / 1000;
+    strcpy(config.prompt, "a red circle");
+    live = (struct kt_live){
+        .config = &config,
+        .model = &model,
+        .log = &quiet,
+        .steps_max = 4,
+        .ready = 1,
+        .video = {
+            .width = 192, .height = 112, .fps = 16, .frames_per_latent = 4, .block_latents = 3}};
+    assert_int_equal(kt_packet_pool_create(&live.pool, 10, 4096), 0);
+    assert_int_equal(kt_word_list_open(&live.words, NULL, NULL), 0);
+    memset(&session, 0, sizeof(session));
+    memset(&client, 0, sizeof(client));
+    session.live = &live;
+    kt_client_init(&client, NULL, now_us);
+    client.log = &quiet;
+    assert_int_equal(kt_session_open(&session, &hello, now_us), 0);
+    client.session = &session;
+    client.state = KT_CLIENT_BOUND;
+    kt_session_attach(&session, &client, KT_CODEC_VP8, 0, now_us);
+    answer(0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    kt_client_finish(&client);
+    while (answered < ordered) {
+        answer(-EIO);
+    }
+    kt_session_drop(&session);
+    for (int i = 0; i < post_count; i++) {
+        free(posts[i].text);
+    }
+    assert_int_equal(released, frame_count); /* every picture was let go */
+    kt_packet_pool_destroy(&live.pool);      /* and every packet came back */
+    kt_word_list_close(&live.words);
+    return 0;
+}
+
+static const struct kt_command *last_post(enum kt_command_kind kind)
+{
+    for (int i = post_count - 1; i >= 0; i--) {
+        if (posts[i].kind == kind) {
+            return &posts[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- tests ---- */
+
+/* Old pictures raw, at the encoder and in the queue when the first one of the new epoch is here. */
+static void flush_reaches_every_queue(void **state)
+{
+    for (int i = 0; i < 6; i++) {
+        make(1, i, i == 0);
+    }
+    pass(0);
+    answer(100); /* picture 0: queued, and written */
+    assert_int_equal(written().frame, 0);
+    pass(STEP_US);
+    answer(100);   /* picture 1: queued, not written */
+    pass(STEP_US); /* picture 2: at the encoder */
+    assert_int_equal(ordered - answered, 1);
+    make(2, 4, 1);
+    assert_int_equal(client.outq.picture_count, 0);
+    pass(0);
+    assert_int_equal(ordered - answered, 2);
+    answer(100); /* picture 2 comes back and is stale */
+    assert_int_equal(client.outq.picture_count, 0);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.epoch, 2);
+    assert_int_equal(h.frame, 4);
+    assert_int_equal(h.seq, 1); /* without a gap */
+    assert_int_equal(h.flags, KT_MEDIA_KEY | KT_MEDIA_FIRST | KT_MEDIA_FLUSH);
+    make(1, 99, 0); /* a straggler of the lane */
+    assert_int_equal(session.raw_count, 0);
+}
+
+static void flush_does_not_wait_for_the_pace(void **state)
+{
+    make(1, 0, 1);
+    pass(0);
+    answer(100);
+    written();
+    make(2, 4, 1);
+    pass(1); /* a microsecond after the last one */
+    assert_int_equal(ordered - answered, 1);
+    answer(100);
+    assert_int_equal(written().epoch, 2);
+}
+
+static void full_lane_keeps_the_latest(void **state)
+{
+    pass(0); /* OPEN */
+    lane_full = 1;
+    const int before = post_count;
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"commit\",\"rev\":1}");
+    message("{\"type\":\"edit\",\"rev\":2,\"text\":\"two\"}");
+    message("{\"type\":\"commit\",\"rev\":2,\"transition\":\"scene\",\"cut\":\"block\"}");
+    message("{\"type\":\"reset\",\"seed\":\"7\"}");
+    message("{\"type\":\"steps\",\"steps\":2}");
+    const int64_t again = pass(0);
+    assert_true(again > now_us && again <= now_us + 10000);
+    assert_int_equal(post_count, before);
+    lane_full = 0;
+    pass(again - now_us);
+    assert_int_equal(post_count, before + 3);
+    const struct kt_command *prompt = last_post(KT_COMMAND_PROMPT);
+    assert_string_equal(prompt->text, "two");
+    assert_int_equal(prompt->revision, 2);
+    assert_int_equal(prompt->transition, KT_TRANSITION_SCENE);
+    assert_int_equal(prompt->cut, KT_CUT_BLOCK);
+    assert_int_equal(last_post(KT_COMMAND_RESET)->seed, 7);
+    assert_int_equal(last_post(KT_COMMAND_STEPS)->steps, 2);
+}
+
+static void lane_hears_what_was_written(void **state)
+{
+    make(1, 5, 1);
+    pass(0);
+    answer(100);
+    pass(0);
+    assert_null(last_post(KT_COMMAND_SENT)); /* encoded is not written */
+    written();
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_SENT)->epoch, 1);
+    assert_int_equal(last_post(KT_COMMAND_SENT)->frame, 6);
+}
+
+static void unread_pictures_stop_the_encoder(void **state)
+{
+    for (int i = 0; i < 20; i++) {
+        make(1, i, i == 0);
+    }
+    for (int i = 0; i < 50; i++) {
+        session.last_report_us = now_us; /* it reports, but its socket takes nothing */
+        pass(STEP_US);
+        while (answered < ordered) {
+            answer(100);
+        }
+    }
+    assert_int_equal(client.outq.picture_count, KT_OUTQ_PICTURES_SOFT);
+    assert_int_equal(session.raw_count, 20 - KT_OUTQ_PICTURES_SOFT);
+}
+
+static void unread_client_is_closed(void **state)
+{
+    kt_outq_clear(&client.outq);
+    assert_int_equal(kt_client_service(&client, now_us + 60000000), INT64_MAX);
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}"); /* a receipt waits from now on */
+    const int64_t deadline = kt_client_service(&client, now_us);
+    assert_in_range(deadline - now_us, KT_UNREAD_MS * 1000, KT_UNREAD_MS * 1000 + 60000000);
+    kt_client_service(&client, deadline - 1);
+    assert_int_equal(close_code, 0);
+    kt_client_service(&client, deadline);
+    assert_int_equal(close_code, 4002);
+}
+
+static void failed_encode_is_skipped(void **state)
+{
+    make(1, 0, 1);
+    make(1, 1, 0);
+    pass(0);
+    answer(-EIO);
+    assert_int_equal(client.outq.picture_count, 0);
+    pass(STEP_US);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.frame, 1);
+    assert_int_equal(h.seq, 0);
+}
+
+static void hidden_then_shown(void **state)
+{
+    make(1, 0, 1);
+    pass(0);
+    answer(100);
+    written();
+    make(1, 1, 0);
+    pass(KT_PLAYHEAD_MS * 1000);
+    assert_int_equal(session.hidden, 1);
+    assert_non_null(last_post(KT_COMMAND_PAUSE));
+    assert_null(last_post(KT_COMMAND_RESUME));
+    const int before = ordered;
+    pass(1000000);
+    assert_int_equal(ordered, before);
+    message("{\"type\":\"playhead\",\"seq\":0}");
+    pass(0);
+    assert_non_null(last_post(KT_COMMAND_RESUME));
+    assert_int_equal(ordered, before + 1);
+    answer(100);
+    assert_int_equal(written().flags & KT_MEDIA_LATE, KT_MEDIA_LATE);
+}
+
+static void sleep_ends(int lane_first)
+{
+    make(1, 0, 1);
+    pass(0);
+    kt_session_detach(&session, 1, now_us);
+    answer(100); /* what the old socket was to get */
+    pass((int64_t)KT_RESUME_MS * 1000 - 1);
+    assert_int_equal(session.phase, KT_SESSION_OPEN);
+    pass(1);
+    assert_int_equal(session.phase, KT_SESSION_CLOSING);
+    assert_non_null(last_post(KT_COMMAND_CLOSE));
+    struct kt_event closed = {.kind = KT_EVENT_CLOSED};
+    if (lane_first) {
+        kt_session_event(&session, &closed, now_us);
+    } else {
+        answer(0);
+    }
+    pass(0);
+    assert_int_equal(session.phase, KT_SESSION_CLOSING); /* the other one still has it */
+    if (lane_first) {
+        answer(0);
+    } else {
+        kt_session_event(&session, &closed, now_us);
+    }
+    pass(0);
+    assert_int_equal(session.phase, KT_SESSION_FREE);
+    assert_int_equal(answered, ordered);
+}
+
+static void place_is_free_after_the_lane(void **state)
+{
+    sleep_ends(0);
+}
+
+static void place_is_free_after_the_encoder(void **state)
+{
+    sleep_ends(1);
+}
+
+#define SESSION_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SESSION_TEST(flush_reaches_every_queue),
+        SESSION_TEST(flush_does_not_wait_for_the_pace),
+        SESSION_TEST(full_lane_keeps_the_latest),
+        SESSION_TEST(lane_hears_what_was_written),
+        SESSION_TEST(unread_pictures_stop_the_encoder),
+        SESSION_TEST(unread_client_is_closed),
+        SESSION_TEST(failed_encode_is_skipped),
+        SESSION_TEST(hidden_then_shown),
+        SESSION_TEST(place_is_free_after_the_lane),
+        SESSION_TEST(place_is_free_after_the_encoder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -228,9 +228,16 @@ struct kt_kernels {
                      size_t src_stride, int rows, size_t row_bytes);
 };
 
-/* Levels a CPU table may use; a mask bit that is clear turns the level off. AVX512 widens SIMD:
- * alone it does nothing. */
-enum { KT_CPU_REF = 0, KT_CPU_SIMD = 1u << 0, KT_CPU_AVX512 = 1u << 1, KT_CPU_ALL = 3 };
+/* Levels a CPU table may use, later ones over earlier; a mask bit that is clear turns the level off.
+ * DNNL serves machines that SIMD does not know; AVX512 widens SIMD: alone it does nothing. A limit set
+ * for oneDNN (DNNL_MAX_CPU_ISA) holds for our own levels too, where oneDNN was compiled in. */
+enum {
+    KT_CPU_REF = 0,
+    KT_CPU_SIMD = 1u << 0,
+    KT_CPU_AVX512 = 1u << 1,
+    KT_CPU_DNNL = 1u << 2,
+    KT_CPU_ALL = 7
+};
 
 /* The CPU table built from the levels in `mask` that were compiled in and that this machine has.
  * Writes into *out; never fails (the reference covers every op). */

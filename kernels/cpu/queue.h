@@ -33,6 +33,7 @@ struct kt_linear {
     int n, k;
     float *weight; /* [k, n] */
     float *bias;   /* [n] or NULL */
+    struct kt_dnnl_plans *dnnl; /* of the oneDNN level (dnnl.c), else NULL */
 };
 
 struct kt_conv {
@@ -40,6 +41,7 @@ struct kt_conv {
     float *weight;         /* [kt, kh, kw, c_in, c_out] */
     float *bias;           /* [c_out] or NULL */
     float *winograd;       /* filter sums of the SIMD level (simd/winograd.c), or NULL */
+    struct kt_dnnl_plans *dnnl; /* of the oneDNN level (dnnl.c), else NULL */
 };
 
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */

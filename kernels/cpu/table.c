@@ -1,5 +1,6 @@
 /* The CPU table, filled upwards: the reference covers every op, then each level that was compiled
  * in, that the machine has and that the mask allows overwrites what it does faster. */
+#include "kernels/cpu/dnnl.h"
 #include "kernels/cpu/ref.h"
 #include "kernels/cpu/simd/simd.h"
 
@@ -45,13 +46,15 @@ static void fill_reference(struct kt_kernels *k)
 #ifdef KT_HAVE_X86_SIMD
 static int machine_has_avx512(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    return kt_dnnl_allows(KT_CPU_AVX512) && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw");
 }
 
 static int machine_has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return kt_dnnl_allows(KT_CPU_SIMD) && __builtin_cpu_supports("avx2") &&
+           __builtin_cpu_supports("fma");
 }
 
 static void fill_simd(struct kt_kernels *k, unsigned mask)
@@ -72,6 +75,9 @@ static void fill_simd(struct kt_kernels *k, unsigned mask)
 void kt_kernels_cpu(struct kt_kernels *out, unsigned mask)
 {
     fill_reference(out);
+    if (mask & KT_CPU_DNNL) {
+        kt_dnnl_fill(out);
+    }
     if (mask & KT_CPU_SIMD) {
         fill_simd(out, mask);
     }

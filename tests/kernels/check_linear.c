@@ -82,7 +82,9 @@ static void check_shape(struct ck *c, const struct shape *s, enum ck_fill fill)
     a.y = got;
     ck_status(r, c->level.linear(c->q, l, &a));
     compare_rows(r, want, got, s, ld_y);
-    check_invariance(c, r, l, &a, s->n);
+    if (strcmp(c->level_name, "dnnl") != 0) { /* promises the same bits for the same shape only */
+        check_invariance(c, r, l, &a, s->n);
+    }
     c->ref.linear_destroy(&ref);
     c->level.linear_destroy(&l);
     ck_end(r);

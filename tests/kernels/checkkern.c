@@ -304,6 +304,7 @@ static const struct level {
     unsigned mask;
 } levels[] = {
     {"ref", KT_CPU_REF},
+    {"dnnl", KT_CPU_DNNL},
     {"avx2", KT_CPU_SIMD},
     {"avx512", KT_CPU_SIMD | KT_CPU_AVX512},
 };
@@ -339,17 +340,6 @@ static int bench_level(struct ck *c, const struct level *level)
     return 0;
 }
 
-static void bench_yardstick(struct ck *c)
-{
-#ifdef KT_HAVE_YARDSTICK
-    c->level_name = "oneDNN";
-    c->peak_gflops = ck_peak("avx512") * c->threads;
-    ck_yardstick(c);
-#else
-    (void)c;
-#endif
-}
-
 int main(int argc, char **argv)
 {
     struct ck c = {.seed = (uint64_t)time(NULL), .threads = 2};
@@ -365,7 +355,7 @@ int main(int argc, char **argv)
         } else if (argv[i][0] >= '0' && argv[i][0] <= '9') {
             c.seed = strtoull(argv[i], NULL, 10);
         } else {
-            fprintf(stderr, "usage: checkkern [SEED] [--bench] [--level ref|avx2|avx512|yardstick] "
+            fprintf(stderr, "usage: checkkern [SEED] [--bench] [--level ref|dnnl|avx2|avx512] "
                             "[--threads N]\n");
             return 2;
         }
@@ -384,10 +374,6 @@ int main(int argc, char **argv)
         print_summaries(levels[i].name);
     }
     printf("%d passed, %d failed\n", c.passed, c.failed);
-    if (bench && only && strcmp(only, "yardstick") == 0) {
-        bench_yardstick(&c);
-        return 0;
-    }
     if (c.failed > 0 || c.passed == 0) {
         if (bench) {
             fprintf(stderr, "checkkern: no benchmark of code that fails\n");

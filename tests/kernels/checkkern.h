@@ -57,8 +57,6 @@ void check_norms(struct ck *c);
 void check_elementwise(struct ck *c);
 void check_layouts(struct ck *c);
 
-/* Times oneDNN on our shapes; only where it was found (KT_HAVE_YARDSTICK). */
-void ck_yardstick(struct ck *c);
 
 /* Measured multiply-add peak of one thread in GFLOP/s for "avx2", "avx512" or anything else (SSE2).
  */

@@ -1,6 +1,6 @@
 // End to end: a real server, a real browser, keys that are typed and pixels that are looked at.
 //
-//   node e2e.mjs --server PATH [--config FILE] [--model DIR] [--browser PATH] [--prompt "TEXT=COLOUR" ...] [--only NAME]
+//   node e2e.mjs --server PATH [--config FILE] [--model DIR] [--browser PATH] [--prompt "TEXT=COLOUR" ...] [--only NAME ...]
 //
 // --prompt names what is typed and the colour that the object must then have on the screen (at least two; see colour.mjs for
 // the colours). Exits 77 when the server, chromium or playwright-core is missing. Times out generously and measures nothing:
@@ -14,7 +14,7 @@ import { findBrowser, picture, readArguments, report, startBrowser, startServer,
     waitForPictures } from './browser.mjs';
 import { dominantColour, meanOf } from './colour.mjs';
 
-const args = readArguments({ server: '', config: '', model: '', browser: '', prompt: [], only: '' });
+const args = readArguments({ server: '', config: '', model: '', browser: '', prompt: [], only: [] });
 const found = await findBrowser(args.browser);
 const PROMPTS = (args.prompt.length >= 2 ? args.prompt : [
     'a big red ball in front of a wall=red',
@@ -29,7 +29,7 @@ const PHONE = { width: 390, height: 844 };
 const ELSEWHERE = '192.0.2.1';
 
 function browserTest(name, options, body) {
-    if (args.only && !name.includes(args.only)) {
+    if (args.only.length && !args.only.some((part) => name.includes(part))) {
         return;
     }
     test(name, { timeout: 240000 }, async (t) => {

@@ -18,9 +18,9 @@ const WATCH_MS = 3000; // after a prompt is on the screen
 
 const args = readArguments({ server: '', config: '', model: '', browser: '', out: 'shots', prompt: [] });
 const prompts = args.prompt.length ? args.prompt : [
-    'a big yellow star moves left over the ocean',
+    'a big yellow star gliding left over the ocean',
     'a big red heart over a city at night',
-    'a big green moon over snowy mountains in the snow',
+    'a big purple ball bouncing over green hills',
 ];
 const found = await findBrowser(args.browser);
 mkdirSync(args.out, { recursive: true });
@@ -45,9 +45,9 @@ async function desktop() {
         await page.waitForTimeout(1000);
         await apply(page, prompts[prompts.length - 1]);
         await page.waitForTimeout(WATCH_MS);
-        await film.end();
         await page.screenshot({ path: path.join(args.out, 'page.png') });
         console.log(path.join(args.out, 'page.png'));
+        await film.end();
     } finally {
         await browser.close();
     }
@@ -110,7 +110,7 @@ function animate(folder, shots) {
     const out = path.join(args.out, 'page.webp');
     const made = spawnSync('ffmpeg', ['-v', 'error', '-y', '-f', 'concat', '-safe', '0', '-i', list,
         '-vf', `fps=10,scale=${ANIMATION_WIDTH}:-2:flags=lanczos`, '-c:v', 'libwebp_anim', '-quality', '72',
-        '-compression_level', '6', '-loop', '0', out], { stdio: ['ignore', 'inherit', 'inherit'] });
+        '-compression_level', '4', '-loop', '0', out], { stdio: ['ignore', 'inherit', 'inherit'] });
     if (made.error || made.status !== 0) {
         console.log(`no animation: ${made.error ? 'ffmpeg is not installed' : `ffmpeg left with ${made.status}`}`);
         return;

@@ -22,7 +22,7 @@ const READY_MAX = 12;
 const FAILURES_MAX = 3;
 const KEY_EVERY_MS = 1000; // as often as the server grants one
 const THUMB_WIDTH = 160;
-const THUMB_AFTER = 10; // pictures into an epoch: the new scene stands by then
+const THUMBS_AT = [8, 36]; // pictures into an epoch: something soon, then the new scene when it has settled
 const GLOW_EVERY_MS = 1200;
 const GLOW_WIDTH = 16;
 
@@ -46,7 +46,7 @@ export class Pipeline {
         this._failures = 0;
         this._timer = null;
         this._frame = null;
-        this._thumbIn = THUMB_AFTER;
+        this._sinceFirst = 0; // pictures shown of this epoch
         this._glowMs = 0;
         this._glow = false;
         this._generation = 0; // of the decoder: late results of an older one are ignored
@@ -308,10 +308,10 @@ export class Pipeline {
         });
     }
 
-    // Small copies for the page: a thumbnail per epoch for the timeline, a glow around the picture now and then.
+    // Small copies for the page: thumbnails of each epoch for the timeline, a glow around the picture now and then.
     _sample(picture) {
-        this._thumbIn = picture.first ? THUMB_AFTER : this._thumbIn - 1;
-        if (this._thumbIn === 0) {
+        this._sinceFirst = picture.first ? 0 : this._sinceFirst + 1;
+        if (THUMBS_AT.includes(this._sinceFirst)) {
             this._copy('thumb', picture, THUMB_WIDTH);
         }
         if (this._glow && picture.decodedMs - this._glowMs > GLOW_EVERY_MS) {

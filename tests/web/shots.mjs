@@ -1,7 +1,7 @@
 // The README's pictures of the page, made by driving a real server: page.png, phone.png and, where ffmpeg is installed,
 // page.webp, a short animation in which a prompt is typed and the picture follows.
 //
-//   node shots.mjs --server PATH [--config FILE] [--model DIR] [--out DIR] [--prompt TEXT ...]
+//   node shots.mjs --server PATH [--config FILE] [--model DIR] [--out DIR] [--seed N] [--prompt TEXT ...]
 //
 // The animation plays at the speed at which it happened: each shot is shown for as long as it took until the next.
 import { spawnSync } from 'node:child_process';
@@ -14,9 +14,9 @@ const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 const SHOT_EVERY_MS = 125;
 const ANIMATION_WIDTH = 800;
-const WATCH_MS = 3000; // after a prompt is on the screen
+const WATCH_MS = 4000; // after a prompt is on the screen
 
-const args = readArguments({ server: '', config: '', model: '', browser: '', out: 'shots', prompt: [] });
+const args = readArguments({ server: '', config: '', model: '', browser: '', out: 'shots', seed: '1', prompt: [] });
 const prompts = args.prompt.length ? args.prompt : [
     'a big yellow star gliding left over the ocean',
     'a big red heart over a city at night',
@@ -24,7 +24,7 @@ const prompts = args.prompt.length ? args.prompt : [
 ];
 const found = await findBrowser(args.browser);
 mkdirSync(args.out, { recursive: true });
-const server = await startServer(args);
+const server = await startServer(args, { seed: args.seed });
 try {
     await desktop();
     await phone();

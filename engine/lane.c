@@ -28,7 +28,8 @@ enum {
     KT_LANE_EVENTS = 512,
     KT_LANE_EVENTS_PER_JOB = 32, /* the most one job or command puts */
     KT_LANE_LEAD_DEFAULT = 2,
-    KT_LANE_IDLE_MS = 100, /* an idle lane looks up this often, for stop and released frames */
+    KT_LANE_LATENTS_NOTED = 16, /* more than can wait for their decode */
+    KT_LANE_IDLE_MS = 100,      /* an idle lane looks up this often, for stop and released frames */
 };
 
 struct lane_frame {
@@ -50,7 +51,8 @@ struct lane_session {
     int64_t next_frame;       /* timeline index of the next decoded frame */
     int first_of_epoch;
     struct kt_frame_timings ms;
-    double block_ms; /* of the block in flight so far */
+    double block_ms;                         /* of the block in flight so far */
+    float denoise_ms[KT_LANE_LATENTS_NOTED]; /* what latent i's block took, at i % noted */
 };
 
 struct kt_lane {
@@ -341,7 +343,10 @@ static int run_block_part(struct kt_lane *lane, struct lane_session *s, enum kt_
     }
     s->block_ms += kt_ms_since(start);
     note_ms(lane, &lane->stats.last_block_ms, kt_ms_since(start));
-    s->ms.denoise = (float)s->block_ms;
+    for (int i = 1; rc == 0 && kind == KT_JOB_COMMIT && i <= lane->info.block_latents; i++) {
+        int64_t latent = kt_timeline_latents(s->timeline) - i;
+        s->denoise_ms[latent % KT_LANE_LATENTS_NOTED] = (float)s->block_ms;
+    }
     return rc;
 }
 
@@ -373,6 +378,7 @@ static int run_decode(struct kt_lane *lane, int index, struct kt_error *err)
 {
     struct lane_session *s = &lane->sessions[index];
     int64_t start = kt_now_ns();
+    s->ms.denoise = s->denoise_ms[kt_timeline_decoded(s->timeline) % KT_LANE_LATENTS_NOTED];
     int frames = kt_timeline_decode(s->timeline, lane->decode_buffer, lane->picture_bytes, err);
     if (frames < 0) {
         return frames;

@@ -66,6 +66,7 @@ struct kt_lane {
     size_t picture_bytes;
     struct lane_session *sessions;
     struct kt_sched_session *views;
+    int first; /* after the session served last */
     struct kt_costs costs;
 
     pthread_mutex_t lock; /* guards from here on */
@@ -562,12 +563,14 @@ static int turn(struct kt_lane *lane)
             lane->p.decode_lead_latents * lane->info.frames_per_latent * 1000.0 / lane->info.fps,
         .undecoded_max = lane->info.block_latents,
         .frames_per_latent = lane->info.frames_per_latent,
+        .first = lane->first,
     };
     fill_views(lane);
     struct kt_job job = kt_sched_pick(lane->views, lane->p.sessions_max, &limits);
     if (job.kind == KT_JOB_NONE) {
         return 0;
     }
+    lane->first = (job.session + 1) % lane->p.sessions_max;
     run_job(lane, job);
     return 1;
 }

@@ -4,7 +4,8 @@
  * sent. The lane works on the session with the least of it, one piece at a time (a step, a pass,
  * one latent's decode), and asks again after each piece; so a prompt never waits for a whole block,
  * and no session can starve another: the lead of whoever is served grows, the others' shrinks,
- * until they are next.
+ * until they are next. On a device that is too slow for all of them no lead ever grows; so among
+ * equals the turn goes round.
  *
  * Within a session a committed prompt comes first: everything else it could do would be made under
  * a prompt that is already history. Then decoding, when the lead is short and a latent is there: it
@@ -46,7 +47,8 @@ struct kt_job kt_sched_pick(const struct kt_sched_session *sessions, int count,
 {
     struct kt_job best = {.kind = KT_JOB_NONE};
     double best_ms = 0;
-    for (int i = 0; i < count; i++) {
+    for (int n = 0; n < count; n++) {
+        int i = (limits->first + n) % count;
         enum kt_job_kind kind = next_kind(&sessions[i], limits);
         double ms = urgency_ms(&sessions[i], kind);
         if (kind != KT_JOB_NONE && (best.kind == KT_JOB_NONE || ms < best_ms)) {

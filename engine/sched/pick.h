@@ -29,6 +29,7 @@ struct kt_sched_limits {
     double lead_ms_max; /* decode lead: no decode beyond it */
     int undecoded_max;  /* no new block while that many latents wait */
     int frames_per_latent;
+    int first; /* the session that wins among equals: the one after the last that was served */
 };
 
 struct kt_job {

@@ -17,7 +17,7 @@
 #include "tests/engine/tiny_model.h"
 #include "tests/text/tmp_dir.h"
 
-enum { SESSIONS = 3, WAIT_MS = 240000 };
+enum { SESSIONS = 3, WAIT_MS = 60000 };
 
 struct seen { /* what arrived for one session */
     uint32_t epoch, applied_revision;

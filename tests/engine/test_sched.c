@@ -89,6 +89,22 @@ static void nobody_starves(void **state)
     }
 }
 
+/* A device too slow for anyone: whatever it makes is sent at once, all leads stay 0. */
+static void equals_take_turns(void **state)
+{
+    struct kt_sched_session s[3] = {playing(0), playing(0), playing(0)};
+    struct kt_sched_limits l = limits;
+    int served[3] = {0};
+    for (int n = 0; n < 30; n++) {
+        struct kt_job job = kt_sched_pick(s, 3, &l);
+        served[job.session]++;
+        l.first = (job.session + 1) % 3;
+    }
+    assert_int_equal(served[0], 10);
+    assert_int_equal(served[1], 10);
+    assert_int_equal(served[2], 10);
+}
+
 static void pace_drops_steps_then_slows(void **state)
 {
     struct kt_pace_params p = {
@@ -144,13 +160,10 @@ static void schedule_is_warped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(least_lead_first),
-        cmocka_unit_test(a_prompt_comes_first),
-        cmocka_unit_test(order_within_a_session),
-        cmocka_unit_test(nobody_starves),
-        cmocka_unit_test(pace_drops_steps_then_slows),
-        cmocka_unit_test(pace_has_hysteresis),
-        cmocka_unit_test(schedule_is_warped),
+        cmocka_unit_test(least_lead_first),       cmocka_unit_test(a_prompt_comes_first),
+        cmocka_unit_test(order_within_a_session), cmocka_unit_test(nobody_starves),
+        cmocka_unit_test(equals_take_turns),      cmocka_unit_test(pace_drops_steps_then_slows),
+        cmocka_unit_test(pace_has_hysteresis),    cmocka_unit_test(schedule_is_warped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,9 +228,10 @@ struct kt_kernels {
                      size_t src_stride, int rows, size_t row_bytes);
 };
 
-/* Levels a CPU table may use, later ones over earlier; a mask bit that is clear turns the level off.
- * DNNL serves machines that SIMD does not know; AVX512 widens SIMD: alone it does nothing. A limit set
- * for oneDNN (DNNL_MAX_CPU_ISA) holds for our own levels too, where oneDNN was compiled in. */
+/* Levels a CPU table may use, later ones over earlier; a mask bit that is clear turns the level
+ * off. DNNL serves machines that SIMD does not know; AVX512 widens SIMD: alone it does nothing. A
+ * limit set for oneDNN (DNNL_MAX_CPU_ISA) holds for our own levels too, where oneDNN was compiled
+ * in. */
 enum {
     KT_CPU_REF = 0,
     KT_CPU_SIMD = 1u << 0,

@@ -31,16 +31,16 @@ int kt_cpu_queue_sync(struct kt_queue *q);
  * outputs at once without changing the order of any single sum. */
 struct kt_linear {
     int n, k;
-    float *weight; /* [k, n] */
-    float *bias;   /* [n] or NULL */
+    float *weight;              /* [k, n] */
+    float *bias;                /* [n] or NULL */
     struct kt_dnnl_plans *dnnl; /* of the oneDNN level (dnnl.c), else NULL */
 };
 
 struct kt_conv {
-    struct kt_conv_desc d; /* weight and bias pointers NULL: not kept */
-    float *weight;         /* [kt, kh, kw, c_in, c_out] */
-    float *bias;           /* [c_out] or NULL */
-    float *winograd;       /* filter sums of the SIMD level (simd/winograd.c), or NULL */
+    struct kt_conv_desc d;      /* weight and bias pointers NULL: not kept */
+    float *weight;              /* [kt, kh, kw, c_in, c_out] */
+    float *bias;                /* [c_out] or NULL */
+    float *winograd;            /* filter sums of the SIMD level (simd/winograd.c), or NULL */
     struct kt_dnnl_plans *dnnl; /* of the oneDNN level (dnnl.c), else NULL */
 };
 

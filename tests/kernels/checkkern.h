@@ -57,7 +57,6 @@ void check_norms(struct ck *c);
 void check_elementwise(struct ck *c);
 void check_layouts(struct ck *c);
 
-
 /* Measured multiply-add peak of one thread in GFLOP/s for "avx2", "avx512" or anything else (SSE2).
  */
 double ck_peak(const char *level);

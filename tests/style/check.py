@@ -61,9 +61,11 @@ SKIPPED_FOLDERS = re.compile(r"\.git|node_modules|__pycache__|build.*")
 
 def tracked():
     """Every file of the project, relative to its root."""
-    git = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT,
-                         capture_output=True, text=True)
-    if git.returncode == 0:
+    git = None
+    if shutil.which("git"):
+        git = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT,
+                             capture_output=True, text=True)
+    if git and git.returncode == 0:
         names = git.stdout.split("\n")
     else:
         names = []

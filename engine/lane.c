@@ -50,6 +50,10 @@ struct lane_session {
     int64_t sent;             /* frames of this epoch before it were handed to the wire */
     int64_t next_frame;       /* timeline index of the next decoded frame */
     int first_of_epoch;
+    int entering; /* a new epoch begins at latent `enter_at`; before it, the old one's are decoded
+                   */
+    int64_t enter_at;
+    uint32_t enter_revision;
     struct kt_frame_timings ms;
     double block_ms;                         /* of the block in flight so far */
     float denoise_ms[KT_LANE_LATENTS_NOTED]; /* what latent i's block took, at i % noted */
@@ -225,25 +229,40 @@ static void update_pace(struct kt_lane *lane, int index)
 
 /* ---- jobs ---- */
 
-static void begin_epoch(struct kt_lane *lane, int index, uint32_t revision)
+static void enter_epoch(struct kt_lane *lane, int index)
 {
     struct lane_session *s = &lane->sessions[index];
+    s->entering = 0;
     s->epoch++;
-    s->revision = revision;
-    s->next_frame = frames_before(lane, kt_timeline_decoded(s->timeline));
-    s->sent = s->next_frame;
+    s->revision = s->enter_revision;
     s->first_of_epoch = 1;
     struct kt_event e = {.kind = KT_EVENT_APPLIED,
                          .session = (uint32_t)index,
-                         .revision = revision,
+                         .revision = s->revision,
                          .epoch = s->epoch,
-                         .frame_index = frames_before(lane, kt_timeline_decoded(s->timeline))};
+                         .frame_index = s->next_frame};
     put_event(lane, &e);
 }
 
+/* From latent `at` on the stream is made under the new prompt. What lies before it and is not
+ * decoded yet still belongs to the old epoch. Nothing counts as lead now: the first new picture is
+ * wanted at once. */
+static void begin_epoch(struct kt_lane *lane, int index, uint32_t revision, int64_t at)
+{
+    struct lane_session *s = &lane->sessions[index];
+    s->entering = 1;
+    s->enter_at = at;
+    s->enter_revision = revision;
+    s->next_frame = frames_before(lane, kt_timeline_decoded(s->timeline));
+    s->sent = s->next_frame;
+    if (kt_timeline_decoded(s->timeline) >= at) {
+        enter_epoch(lane, index);
+    }
+}
+
 /* Where the new prompt takes over: the first latent whose frames will not have been sent by the
- * time its first picture is ready, as far as that is known. Later latents, decoded or not, are
- * forgotten. */
+ * time its first picture is ready, as far as that is known, but not later than what is decoded:
+ * pictures of the old prompt are not decoded any more. Later latents are forgotten. */
 static int64_t choose_cut(const struct kt_lane *lane, const struct lane_session *s,
                           const struct kt_command *prompt)
 {
@@ -256,6 +275,8 @@ static int64_t choose_cut(const struct kt_lane *lane, const struct lane_session 
                      lane->costs.commit_ms + lane->costs.decode_ms;
     int64_t by_then = s->sent + (int64_t)(wait_ms * s->pace.fps / 1000.0);
     int64_t at = s->sent == 0 ? 0 : latent_at_or_after(lane, by_then);
+    int64_t decoded = kt_timeline_decoded(s->timeline);
+    at = at < decoded ? at : decoded;
     if (at > 0 && at < sink) {
         at = sink; /* the sink must be whole */
     }
@@ -315,7 +336,7 @@ static void run_prompt(struct kt_lane *lane, int index)
         return;
     }
     s->block_ms = 0;
-    begin_epoch(lane, index, prompt.revision);
+    begin_epoch(lane, index, prompt.revision, kt_timeline_latents(s->timeline));
 }
 
 static void fail_session(struct kt_lane *lane, int index, const struct kt_error *err)
@@ -379,6 +400,9 @@ static int run_decode(struct kt_lane *lane, int index, struct kt_error *err)
 {
     struct lane_session *s = &lane->sessions[index];
     int64_t start = kt_now_ns();
+    if (s->entering && kt_timeline_decoded(s->timeline) >= s->enter_at) {
+        enter_epoch(lane, index);
+    }
     s->ms.denoise = s->denoise_ms[kt_timeline_decoded(s->timeline) % KT_LANE_LATENTS_NOTED];
     int frames = kt_timeline_decode(s->timeline, lane->decode_buffer, lane->picture_bytes, err);
     if (frames < 0) {
@@ -463,7 +487,7 @@ static void reset_session(struct kt_lane *lane, const struct kt_command *c)
         put_failure(lane, (int)c->session, s->revision, &err);
         return;
     }
-    begin_epoch(lane, (int)c->session, s->revision);
+    begin_epoch(lane, (int)c->session, s->revision, 0);
 }
 
 static void take_prompt(struct kt_lane *lane, const struct kt_command *c)
@@ -538,6 +562,10 @@ static void fill_views(struct kt_lane *lane)
             kt_timeline_get_progress(s->timeline, &progress);
             v->block_active = progress.block_active;
             v->steps_left = progress.steps_left;
+            if (s->prompt.cut == KT_CUT_BLOCK && progress.block_active) {
+                v->prompt_waiting =
+                    0; /* LongLive's own cut: the block in flight is finished first */
+            }
             v->undecoded = progress.latents - progress.decoded;
             v->lead_ms = (double)(s->next_frame - s->sent) * 1000.0 / lane->info.fps;
         }

@@ -42,7 +42,7 @@ def frames_of(path, wanted):
 
 
 def generate(a, prompt, seconds, seed, steps=0, switch=None, scene=False):
-    path = os.path.join(a.out, f"{a.case}.y4m")
+    path = os.path.join(a.out, f"{a.case}-{os.getpid()}.y4m")
     command = [a.binary, "generate", "--model", a.model, "--prompt", prompt, "--seconds", str(seconds), "--seed",
                str(seed), "--steps", str(steps), "--threads", str(a.threads), "--quiet", "-o", path]
     if switch:
@@ -122,7 +122,7 @@ def main():
         short(a, net, sp, spec, new, ids, new_ids, int(a.case[5:]))
     else:
         long(a, net, sp, spec, ids, [1, 4, 20, 40, 80] if a.case == "minute" else [1, 80, 160, 240, 320, 400, 560, 800])
-    os.remove(os.path.join(a.out, f"{a.case}.y4m"))
+    os.remove(os.path.join(a.out, f"{a.case}-{os.getpid()}.y4m"))
 
 
 if __name__ == "__main__":

@@ -94,14 +94,14 @@ int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const flo
         return kt_fail(err, -EINVAL, "context: expected 0 to %d rows, found %d",
                        e->config.dit.text_len, n);
     }
-    KT_ASSERT(e->dev->act_size == sizeof(float)); /* other devices convert here */
     struct kt_context *c = recycle(e);
     if (!c) {
         return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
     }
-    size_t bytes = (size_t)n * (size_t)e->config.dit.text_dim * sizeof(float);
-    int rc = kt_device_upload(e->dev, e->text_rows, rows, bytes);
-    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, n, err)) < 0) {
+    size_t floats = (size_t)n * (size_t)e->config.dit.text_dim;
+    int rc = kt_device_upload(e->dev, e->text_given, rows, floats * sizeof(float));
+    if (rc < 0 || (rc = e->dev->k.to_act(e->dev->q, e->text_rows, e->text_given, floats)) < 0 ||
+        (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, n, err)) < 0) {
         return rc;
     }
     hold(c);

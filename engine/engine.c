@@ -153,7 +153,10 @@ static int init_contexts(struct kt_engine *e, struct kt_error *err)
     e->context_memory = kt_device_alloc(e->dev, kv * n, "cross-attention K/V of prompts");
     e->text_rows = kt_device_alloc(e->dev, rows * (size_t)e->config.dit.text_dim * e->dev->act_size,
                                    "encoder output");
-    if (!e->contexts || !e->context_texts || !e->context_memory || !e->text_rows) {
+    e->text_given = kt_device_alloc(e->dev, rows * (size_t)e->config.dit.text_dim * sizeof(float),
+                                    "encoder output as given");
+    if (!e->contexts || !e->context_texts || !e->context_memory || !e->text_rows ||
+        !e->text_given) {
         return kt_fail(err, -ENOMEM, "prompt contexts: out of memory");
     }
     for (size_t i = 0; i < n; i++) {
@@ -247,7 +250,7 @@ void kt_engine_close(struct kt_engine **engine)
     kt_slab_finish(&e->pages);
     kt_slab_finish(&e->clean);
     if (e->dev) {
-        void *buffers[] = {e->context_memory, e->text_rows, e->rgb, e->i420};
+        void *buffers[] = {e->context_memory, e->text_rows, e->text_given, e->rgb, e->i420};
         for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
             kt_device_free(e->dev, buffers[i]);
         }

@@ -60,6 +60,7 @@ struct kt_engine {
     int contexts_max, timelines_max, snapshots_max, tails_kept;
     struct kt_context *contexts;
     void *context_memory, *text_rows; /* text_rows: [act] [text_len, text_dim] */
+    float *text_given;                /* [f32] of the same shape, rows as callers give them */
     char *context_texts;
     uint64_t lru_clock;
     struct kt_timeline *timelines;

@@ -389,14 +389,14 @@ int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v)
     struct kt_slab_item *slots[KT_SLOTS_MAX];
     int count = kt_history_window(&t->history, &e->shape, 0, slots);
     size_t n = (size_t)kt_dit_tokens(e->dit) * (size_t)e->config.dit.dim;
-    KT_ASSERT(e->dev->kv_size == sizeof(float));
-    for (int i = 0; i < count; i++) {
+    int rc = 0;
+    for (int i = 0; i < count && rc == 0; i++) {
         const void *rows_k = kt_dit_page_rows(e->dit, slots[i], layer, 0);
         const void *rows_v = kt_dit_page_rows(e->dit, slots[i], layer, 1);
-        kt_device_download(e->dev, k + n * (size_t)i, rows_k, n * sizeof(float));
-        kt_device_download(e->dev, v + n * (size_t)i, rows_v, n * sizeof(float));
+        rc = kt_device_download_act(e->dev, k + n * (size_t)i, rows_k, n);
+        rc = rc < 0 ? rc : kt_device_download_act(e->dev, v + n * (size_t)i, rows_v, n);
     }
-    return count;
+    return rc < 0 ? rc : count;
 }
 
 /* Decodes the next latent into e->rgb. Returns the number of frames. */

@@ -1,16 +1,20 @@
 /* The op table: every arithmetic operation the engine asks of a device.
  *
  * A leaf: pointers, shapes and a queue in; nothing here knows a model, logs, or touches a file. One
- * table per device kind (`kt_kernels_cpu()` today). A table is filled upwards as in dav1d: the
- * plain C reference (`ref_*.c`, fp32, the simplest code that is right) first, then every faster
- * level that the machine has and the mask allows.
+ * table per device kind: `kt_kernels_cpu()`, filled upwards as in dav1d (the plain C reference,
+ * fp32, the simplest code that is right, first; then every faster level that the machine has and
+ * the mask allows), and `kt_kernels_cuda()`, one of fp32 (the proof that the code is right) or
+ * bf16.
  *
  * Conventions
  * - Tensors are dense and row-major unless a stride (`ld_*`, in elements) says otherwise.
- * - [act] marks activations in the table's `act_dtype` (KT_F32 on the CPU); [f32] is always fp32;
- *   [kv] is the table's `kv_dtype`. Pointers are device pointers of the table's device.
+ * - [act] marks activations in the table's `act_dtype` (KT_F32 on the CPU, KT_F32 or KT_BF16 on
+ *   CUDA); [f32] is always fp32, which the residual streams of the transformers are whatever [act]
+ *   is; [kv] is the table's `kv_dtype`, today always the act_dtype. Pointers are device pointers of
+ *   the table's device. Statistics and sums are fp32 or wider on every device.
  * - Outputs must not overlap inputs, except where an op says "in place allowed".
- * - Operations run in queue order. On the CPU an op has finished when it returns.
+ * - Operations run in queue order. On the CPU an op has finished when it returns; elsewhere after
+ *   queue_sync or a download.
  * - Return 0, or a negative errno: -EINVAL for a shape the op does not take, -ENOMEM where a
  *   workspace or plan could not be had. After warm-up no op allocates (`kt_queue_stats.allocs`).
  * - Batch-invariant: the bits of a row of output depend on that row's inputs and the shape's fixed
@@ -24,6 +28,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a table computes in. AUTO: the best that the device does well (CPU: fp32, CUDA: bf16). FP8:
+ * a bf16 table whose linears take `f8`. */
+enum kt_precision {
+    KT_PRECISION_AUTO = 0,
+    KT_PRECISION_FP32 = 1,
+    KT_PRECISION_BF16 = 2,
+    KT_PRECISION_FP8 = 3
+};
+
 enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4 };
 
 /* What a linear applies to x*W^T + b. tanh form of GELU everywhere (model.md). */
@@ -35,12 +48,16 @@ struct kt_conv;   /* a convolution filter prepared for this device */
 
 struct kt_queue_params {
     int threads;            /* CPU: worker threads, >= 1 */
+    int device;             /* CUDA: index of the card */
     size_t workspace_bytes; /* first size of the workspace; ops may grow it until warm-up ends */
 };
 
 struct kt_queue_stats {
-    uint64_t launches; /* ops executed */
-    uint64_t allocs;   /* allocations made by ops: plans built, workspace grown */
+    uint64_t launches;           /* ops executed; on CUDA kernels launched */
+    uint64_t allocs;             /* allocations made by ops: plans built, workspace grown */
+    uint64_t syncs;              /* waits of the host for the queue, those of downloads too */
+    uint64_t uploads, downloads; /* copies between host and device */
+    uint64_t bytes_uploaded, bytes_downloaded; /* by them */
 };
 
 /* y = act(x * W^T + b), W as in checkpoints: [n, k] row-major. */
@@ -49,14 +66,16 @@ struct kt_linear_desc {
     enum kt_dtype dtype; /* of `weight` and `bias` as given */
     const void *weight;  /* [n, k], host memory, copied */
     const void *bias;    /* [n] or NULL, host memory, copied */
+    int f8;              /* non-zero: 8-bit weights and inputs where the table has them */
 };
 
 struct kt_linear_args {
     const void *x; /* [act] [m, k] */
-    void *y;       /* [act] [m, n] */
+    void *y;       /* [act] [m, n], or [f32] with y_f32 */
     int m;
     int ld_x, ld_y; /* 0: dense */
     enum kt_act act;
+    int y_f32; /* non-zero: y is [f32] (a residual stream, a head) */
 };
 
 /* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st
@@ -88,20 +107,22 @@ struct kt_conv_args {
  * Row r belongs to group r / rows_per_group; groups are `ld_mod` floats apart. Modulation (DiT eq.
  * of model.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale = weight. */
 struct kt_layer_norm_args {
-    const void *x;              /* [act] [m, dim] */
-    void *y;                    /* [act] [m, dim]; in place allowed */
+    const float *x;             /* [f32] [m, dim], a residual stream */
+    void *y;                    /* [act] [m, dim]; in place allowed where [act] is fp32 */
     const float *scale, *shift; /* [f32] [groups, dim] */
     int m, dim, rows_per_group, ld_mod;
     float scale_one, eps;
 };
 
-/* y = x / sqrt(mean(x^2) + eps) * weight over the last axis. In place allowed. ld in elements. */
+/* y = x / sqrt(mean(x^2) + eps) * weight over the last axis. In place allowed where x and y have
+ * the same type. ld in elements. */
 struct kt_rms_norm_args {
-    const void *x;
-    void *y;
+    const void *x;       /* [act], or [f32] with x_f32 */
+    void *y;             /* [act] */
     const float *weight; /* [f32] [dim] */
     int m, dim, ld_x, ld_y;
     float eps;
+    int x_f32; /* non-zero: x is [f32], a residual stream */
 };
 
 /* 3-D rotary embedding over [m, heads, head_dim], adjacent channels a complex pair. Row r turns by
@@ -128,10 +149,11 @@ struct kt_attention_args {
 
 /* x += gate[g] * y; gate NULL: x += y. Groups as in layer_norm. */
 struct kt_residual_args {
-    void *x;           /* [act] [m, dim] */
+    void *x;           /* [f32] [m, dim], or [act] with x_act */
     const void *y;     /* [act] [m, dim] */
     const float *gate; /* [f32] [groups, dim] or NULL */
     int m, dim, rows_per_group, ld_mod;
+    int x_act; /* non-zero: x is [act] (the VAE, which keeps no wider stream) */
 };
 
 /* VAE norm (model.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ). */
@@ -142,7 +164,8 @@ struct kt_channel_norm_args {
     int pixels, c, silu;
 };
 
-/* Latent block [frames, c, h, w] (f32, planar) <-> tokens [frames*(h/ph)*(w/pw), *].
+/* Latent block [frames, c, h, w] (f32, planar) <-> tokens [frames*(h/ph)*(w/pw), *]: f32 -> [act]
+ * into the model, f32 -> f32 out of it.
  * patchify vector order (c, ph, pw), as Conv3d kernel=stride flattens; unpatchify reads (ph, pw,
  * c). */
 struct kt_patch_args {
@@ -165,7 +188,7 @@ struct kt_sample_step_args {
  * 0, 1). y, u, v planes of frame f start at out + f * frame_bytes; frame_bytes >= w*h*3/2; w and h
  * even. */
 struct kt_i420_args {
-    const void *rgb; /* [act] */
+    const float *rgb; /* [f32] */
     uint8_t *out;
     size_t frame_bytes;
     int frames, w, h;
@@ -173,13 +196,30 @@ struct kt_i420_args {
 };
 
 struct kt_kernels {
-    const char *name; /* "cpu-ref", "cpu-avx2", "cpu-avx512" */
+    const char *name; /* "cpu-ref", "cpu-avx2", "cpu-avx512", "cuda-fp32", "cuda-bf16" */
     enum kt_dtype act_dtype, kv_dtype;
 
     int (*queue_create)(struct kt_queue **q, const struct kt_queue_params *p);
     void (*queue_destroy)(struct kt_queue **q); /* NULL and *NULL accepted */
     void (*queue_stats)(const struct kt_queue *q, struct kt_queue_stats *out);
     int (*queue_sync)(struct kt_queue *q); /* wait until all ops finished */
+
+    /* Memory of the queue's device, 64-byte aligned, not cleared; NULL when there is none. Freeing
+     * waits for what still uses it. */
+    void *(*mem_alloc)(struct kt_queue *q, size_t bytes);
+    void (*mem_free)(struct kt_queue *q, void *p); /* NULL accepted */
+    /* Host memory that copies run from and to at full speed (page-locked on CUDA). */
+    void *(*host_alloc)(struct kt_queue *q, size_t bytes);
+    void (*host_free)(struct kt_queue *q, void *p);
+    /* Copies in queue order. An upload may return before the bytes are there but `src` may be
+     * reused at once, unless it is host_alloc's: then only after the next sync. A download has
+     * finished, and with it everything before it, when it returns. */
+    int (*upload)(struct kt_queue *q, void *dst, const void *src, size_t bytes);
+    int (*download)(struct kt_queue *q, void *dst, const void *src, size_t bytes);
+    int (*copy)(struct kt_queue *q, void *dst, const void *src, size_t bytes);
+    int (*zero)(struct kt_queue *q, void *dst, size_t bytes);
+    int (*to_act)(struct kt_queue *q, void *y, const float *x, size_t n); /* f32 -> [act] */
+    int (*to_f32)(struct kt_queue *q, float *y, const void *x, size_t n); /* [act] -> f32 */
 
     int (*linear_create)(struct kt_linear **l, struct kt_queue *q, const struct kt_linear_desc *d);
     void (*linear_destroy)(struct kt_linear **l);
@@ -196,7 +236,7 @@ struct kt_kernels {
     int (*residual)(struct kt_queue *q, const struct kt_residual_args *a);
     int (*channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args *a);
     int (*patchify)(struct kt_queue *q, const struct kt_patch_args *a);   /* f32 -> [act] */
-    int (*unpatchify)(struct kt_queue *q, const struct kt_patch_args *a); /* [act] -> f32 */
+    int (*unpatchify)(struct kt_queue *q, const struct kt_patch_args *a); /* f32 -> f32 */
     int (*sample_step)(struct kt_queue *q, const struct kt_sample_step_args *a);
     int (*to_i420)(struct kt_queue *q, const struct kt_i420_args *a);
 
@@ -243,5 +283,10 @@ enum {
 /* The CPU table built from the levels in `mask` that were compiled in and that this machine has.
  * Writes into *out; never fails (the reference covers every op). */
 void kt_kernels_cpu(struct kt_kernels *out, unsigned mask);
+
+/* The CUDA table of card `device` in `precision`. Errors, with a message: -ENOTSUP (this build has
+ * no CUDA), -ENODEV (no such card, or no driver that runs this build). */
+int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precision, char *err,
+                    size_t err_cap);
 
 #endif

@@ -7,10 +7,11 @@
 
 #include "engine/base/assert.h"
 
-enum { KT_DEVICE_ALIGN = 64, KT_WORKSPACE_BYTES = 1 << 20 };
+enum { KT_WORKSPACE_BYTES = 1 << 20, KT_CARDS_MAX = 64 };
 
-/* Each allocation carries its size in front of it, so that `bytes_allocated` stays true on free. */
-struct kt_device_header {
+/* Kept beside the memory, not in front of it: the host cannot read every device's memory. */
+struct kt_device_block {
+    void *p;
     size_t bytes;
     const char *name;
 };
@@ -26,12 +27,42 @@ static int core_count(void)
     return n > 0 ? (int)n : 1;
 }
 
+/* The card that "cuda" or "cuda:N" names, -1 if `kind` is neither. */
+static int card_of(const char *kind)
+{
+    char *end;
+    if (strcmp(kind, "cuda") == 0) {
+        return 0;
+    }
+    if (strncmp(kind, "cuda:", 5) != 0 || kind[5] < '0' || kind[5] > '9') {
+        return -1;
+    }
+    long n = strtol(kind + 5, &end, 10);
+    return *end == '\0' && n < KT_CARDS_MAX ? (int)n : -1;
+}
+
+static int fill_table(struct kt_device *d, const struct kt_device_params *p, const char *kind,
+                      int card, struct kt_error *err)
+{
+    char why[256] = "";
+    if (strcmp(kind, "cpu") == 0) {
+        if (p->precision != KT_PRECISION_AUTO && p->precision != KT_PRECISION_FP32) {
+            return kt_fail(err, -EINVAL, "device 'cpu': computes in fp32 only");
+        }
+        kt_kernels_cpu(&d->k, p->cpu_mask_set ? p->cpu_mask : KT_CPU_ALL);
+        return 0;
+    }
+    if (card < 0) {
+        return kt_fail(err, -EINVAL, "device '%s': expected cpu, cuda or cuda:N", kind);
+    }
+    int rc = kt_kernels_cuda(&d->k, card, p->precision, why, sizeof(why));
+    return rc < 0 ? kt_fail(err, rc, "device '%s': %s", kind, why) : 0;
+}
+
 int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err)
 {
     const char *kind = p->kind ? p->kind : "cpu";
-    if (strcmp(kind, "cpu") != 0) {
-        return kt_fail(err, -EINVAL, "device '%s': this build has only 'cpu'", kind);
-    }
+    int card = card_of(kind);
     if (p->threads < 0 || p->threads > 1024) {
         return kt_fail(err, -EINVAL, "threads: expected 0 (all cores) to 1024, found %d",
                        p->threads);
@@ -40,12 +71,18 @@ int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, str
     if (!d) {
         return kt_fail(err, -ENOMEM, "device: out of memory");
     }
-    kt_kernels_cpu(&d->k, p->cpu_mask_set ? p->cpu_mask : KT_CPU_ALL);
+    int rc = fill_table(d, p, kind, card, err);
+    if (rc < 0) {
+        free(d);
+        return rc;
+    }
     d->act_size = dtype_size(d->k.act_dtype);
     d->kv_size = dtype_size(d->k.kv_dtype);
     d->threads = p->threads ? p->threads : core_count();
-    struct kt_queue_params qp = {.threads = d->threads, .workspace_bytes = KT_WORKSPACE_BYTES};
-    int rc = d->k.queue_create(&d->q, &qp);
+    struct kt_queue_params qp = {.threads = d->threads,
+                                 .device = card < 0 ? 0 : card,
+                                 .workspace_bytes = KT_WORKSPACE_BYTES};
+    rc = d->k.queue_create(&d->q, &qp);
     if (rc < 0) {
         free(d);
         return kt_fail(err, rc, "device '%s': cannot create its queue", kind);
@@ -60,57 +97,118 @@ void kt_device_close(struct kt_device **dev)
         return;
     }
     (*dev)->k.queue_destroy(&(*dev)->q);
+    free((*dev)->blocks);
     free(*dev);
     *dev = NULL;
 }
 
+static int grow_blocks(struct kt_device *dev)
+{
+    if (dev->block_count < dev->block_max) {
+        return 0;
+    }
+    size_t max = dev->block_max ? 2 * dev->block_max : 64;
+    struct kt_device_block *grown = realloc(dev->blocks, max * sizeof(*grown));
+    if (!grown) {
+        return -ENOMEM;
+    }
+    dev->blocks = grown;
+    dev->block_max = max;
+    return 0;
+}
+
 void *kt_device_alloc(struct kt_device *dev, size_t bytes, const char *name)
 {
-    size_t total = (bytes + KT_DEVICE_ALIGN - 1) / KT_DEVICE_ALIGN * KT_DEVICE_ALIGN;
-    char *base = aligned_alloc(KT_DEVICE_ALIGN, total + KT_DEVICE_ALIGN);
-    if (!base) {
+    void *p = grow_blocks(dev) == 0 ? dev->k.mem_alloc(dev->q, bytes) : NULL;
+    if (!p) {
         return NULL;
     }
-    *(struct kt_device_header *)base = (struct kt_device_header){.bytes = bytes, .name = name};
+    dev->blocks[dev->block_count++] = (struct kt_device_block){p, bytes, name};
     dev->stats.allocs++;
     dev->stats.bytes_allocated += bytes;
-    return base + KT_DEVICE_ALIGN;
+    return p;
 }
 
 void kt_device_free(struct kt_device *dev, void *p)
 {
+    size_t i = dev->block_count;
     if (!p) {
         return;
     }
-    struct kt_device_header *h = (struct kt_device_header *)((char *)p - KT_DEVICE_ALIGN);
-    KT_ASSERT(dev->stats.bytes_allocated >= h->bytes);
-    dev->stats.bytes_allocated -= h->bytes;
-    free(h);
+    while (i > 0 && dev->blocks[i - 1].p != p) {
+        i--;
+    }
+    KT_ASSERT(i > 0);
+    KT_ASSERT(dev->stats.bytes_allocated >= dev->blocks[i - 1].bytes);
+    dev->stats.bytes_allocated -= dev->blocks[i - 1].bytes;
+    dev->blocks[i - 1] = dev->blocks[--dev->block_count];
+    dev->k.mem_free(dev->q, p);
+}
+
+int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap)
+{
+    int count = 0;
+    for (size_t i = 0; i < dev->block_count; i++) {
+        size_t first = 0;
+        int at = 0;
+        while (strcmp(dev->blocks[first].name, dev->blocks[i].name) != 0) {
+            first++;
+        }
+        if (first == i) { /* a name not seen before */
+            at = count++;
+            if (at < cap) {
+                out[at] = (struct kt_device_pool){dev->blocks[i].name, dev->blocks[i].bytes};
+            }
+            continue;
+        }
+        while (at < cap && at < count && strcmp(out[at].name, dev->blocks[i].name) != 0) {
+            at++;
+        }
+        if (at < cap && at < count) {
+            out[at].bytes += dev->blocks[i].bytes;
+        }
+    }
+    return count;
 }
 
 int kt_device_upload(struct kt_device *dev, void *dst, const void *src, size_t bytes)
 {
-    memcpy(dst, src, bytes);
-    return 0;
+    return dev->k.upload(dev->q, dst, src, bytes);
 }
 
 int kt_device_download(struct kt_device *dev, void *dst, const void *src, size_t bytes)
 {
-    memcpy(dst, src, bytes);
-    return 0;
+    return dev->k.download(dev->q, dst, src, bytes);
 }
 
 int kt_device_copy(struct kt_device *dev, void *dst, const void *src, size_t bytes)
 {
-    memcpy(dst, src, bytes);
     dev->stats.bytes_copied += bytes;
-    return 0;
+    return dev->k.copy(dev->q, dst, src, bytes);
 }
 
 int kt_device_zero(struct kt_device *dev, void *dst, size_t bytes)
 {
-    memset(dst, 0, bytes);
-    return 0;
+    return dev->k.zero(dev->q, dst, bytes);
+}
+
+int kt_device_download_act(struct kt_device *dev, float *dst, const void *src, size_t n)
+{
+    if (dev->act_size == sizeof(float)) {
+        return kt_device_download(dev, dst, src, n * sizeof(float));
+    }
+    float *wide = kt_device_alloc(dev, n * sizeof(float), "download");
+    int rc = wide ? dev->k.to_f32(dev->q, wide, src, n) : -ENOMEM;
+    if (rc == 0) {
+        rc = kt_device_download(dev, dst, wide, n * sizeof(float));
+    }
+    kt_device_free(dev, wide);
+    return rc;
+}
+
+void kt_device_queue_stats(const struct kt_device *dev, struct kt_queue_stats *out)
+{
+    dev->k.queue_stats(dev->q, out);
 }
 
 float *kt_device_alloc_f32(struct kt_device *dev, const float *src, size_t n, const char *name)

@@ -11,17 +11,21 @@
 #include <stdint.h>
 
 struct kt_device_params {
-    const char *kind;  /* "cpu"; NULL: "cpu" */
-    int threads;       /* CPU worker threads; 0: all cores of the machine */
-    unsigned cpu_mask; /* KT_CPU_*; used when `cpu_mask_set` */
-    int cpu_mask_set;  /* non-zero: use cpu_mask, else every level there is */
+    const char *kind;            /* "cpu" (NULL too), "cuda" (the first card) or "cuda:N" */
+    enum kt_precision precision; /* CPU: AUTO or FP32 */
+    int threads;                 /* CPU worker threads; 0: all cores of the machine */
+    unsigned cpu_mask;           /* KT_CPU_*; used when `cpu_mask_set` */
+    int cpu_mask_set;            /* non-zero: use cpu_mask, else every level there is */
 };
 
+/* Counts since open. What must not happen in the frame loop is a difference of two of these. */
 struct kt_device_stats {
-    uint64_t allocs;          /* device allocations made */
+    uint64_t allocs;          /* device allocations made here (not by ops: see queue.allocs) */
     uint64_t bytes_allocated; /* bytes held now */
-    uint64_t bytes_copied;    /* bytes moved by kt_device_copy since open */
+    uint64_t bytes_copied;    /* bytes moved by kt_device_copy */
 };
+
+struct kt_device_block; /* one allocation */
 
 struct kt_device {
     struct kt_kernels k;
@@ -29,9 +33,12 @@ struct kt_device {
     size_t act_size, kv_size; /* bytes of one [act] and one [kv] element */
     int threads;
     struct kt_device_stats stats;
+    struct kt_device_block *blocks; /* what is allocated, in no order */
+    size_t block_count, block_max;
 };
 
-/* Opens the device. Errors: -EINVAL unknown kind, -ENOMEM. */
+/* Opens the device. Errors: -EINVAL unknown kind, or a precision that it has not; -ENOTSUP a kind
+ * that this build has not; -ENODEV no such card; -ENOMEM. */
 int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err);
 void kt_device_close(struct kt_device **dev);
 
@@ -40,11 +47,27 @@ void kt_device_close(struct kt_device **dev);
 void *kt_device_alloc(struct kt_device *dev, size_t bytes, const char *name);
 void kt_device_free(struct kt_device *dev, void *p);
 
-/* Host <-> device and device <-> device copies in queue order. */
+/* What is held, added up by name, in order of first allocation. Returns how many names there are,
+ * of which the first `cap` are written. */
+struct kt_device_pool {
+    const char *name;
+    uint64_t bytes;
+};
+int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap);
+
+/* Host <-> device and device <-> device copies in queue order (kernels.h says when they have
+ * happened). */
 int kt_device_upload(struct kt_device *dev, void *dst, const void *src, size_t bytes);
 int kt_device_download(struct kt_device *dev, void *dst, const void *src, size_t bytes);
 int kt_device_copy(struct kt_device *dev, void *dst, const void *src, size_t bytes);
 int kt_device_zero(struct kt_device *dev, void *dst, size_t bytes);
+
+/* n values of an [act] buffer to the host as fp32. Allocates and frees on the device where [act] is
+ * not fp32: for golden cases and tests. */
+int kt_device_download_act(struct kt_device *dev, float *dst, const void *src, size_t n);
+
+/* Launches, syncs and host copies of the device's queue since open. */
+void kt_device_queue_stats(const struct kt_device *dev, struct kt_queue_stats *out);
 
 /* Uploads a host fp32 array of n values into new [f32] device memory. */
 float *kt_device_alloc_f32(struct kt_device *dev, const float *src, size_t n, const char *name);

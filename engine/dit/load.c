@@ -164,8 +164,8 @@ static int alloc_scratch(struct kt_dit *d, struct kt_error *err)
         size_t bytes;
         const char *name;
     } spec[] = {
-        {&d->patches, rows * patch * act, "dit patches"},
-        {&d->x, rows * dim * act, "dit residual stream"},
+        {&d->patches, rows * patch * sizeof(float), "dit patches"},
+        {(void **)&d->x, rows * dim * sizeof(float), "dit residual stream"},
         {&d->h, rows * dim * act, "dit hidden"},
         {&d->y, rows * dim * act, "dit branch output"},
         {&d->qkv, rows * 3 * dim * act, "dit q, k, v"},

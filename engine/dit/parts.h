@@ -25,9 +25,11 @@ struct kt_dit {
     struct kt_modulation mod;
 
     /* Scratch, rows_max rows unless noted. */
-    void *patches, *x, *h, *y, *qkv, *ffn; /* ffn: block_frames * tokens rows */
-    void *text_in, *text_mid, *text_out;   /* text rows, padded to a multiple of 16 */
-    float *planar;                         /* [f32] latents of the pass, one after the other */
+    float *x;                            /* [f32] [dim], the residual stream */
+    void *patches;                       /* [act] on the way in, [f32] on the way out */
+    void *h, *y, *qkv, *ffn;             /* [act]; ffn: block_frames * tokens rows */
+    void *text_in, *text_mid, *text_out; /* text rows, padded to a multiple of 16 */
+    float *planar;                       /* [f32] latents of the pass, one after the other */
 
     /* Dense working copy of the window: [layers, slots_max * tokens, dim], keys rotated for their
      * slot. `loaded[slot]` is the serial of the page that a slot holds, 0 for none. */

@@ -72,20 +72,40 @@ static void *context_rows(const struct kt_dit *d, const struct kt_dit_context *c
 }
 
 /* y = act(x W^T + b) over `rows` rows, in chunks of a block, then of a latent frame. */
-static int linear_rows(struct kt_dit *d, const struct kt_linear *l, const void *x, int k, void *y,
-                       int n, int rows, enum kt_act act)
+struct linear_out {
+    void *y;
+    int n, y_f32; /* columns; non-zero: y is [f32], else [act] */
+    enum kt_act act;
+};
+
+static int linear_chunks(struct kt_dit *d, const struct kt_linear *l, const void *x, int k,
+                         const struct linear_out *out, int rows)
 {
+    size_t size = out->y_f32 ? sizeof(float) : d->dev->act_size;
     int chunk = d->block_frames * d->tokens;
     for (int at = 0; at < rows;) {
         int m = rows - at >= chunk ? chunk : d->tokens;
         struct kt_linear_args a = {.x = kt_act_at(d->dev, x, (size_t)at * (size_t)k),
-                                   .y = kt_act_at(d->dev, y, (size_t)at * (size_t)n),
+                                   .y = (char *)out->y + (size_t)at * (size_t)out->n * size,
                                    .m = m,
-                                   .act = act};
+                                   .y_f32 = out->y_f32,
+                                   .act = out->act};
         TRY(d->dev->k.linear(d->dev->q, l, &a));
         at += m;
     }
     return 0;
+}
+
+static int linear_rows(struct kt_dit *d, const struct kt_linear *l, const void *x, int k, void *y,
+                       int n, int rows)
+{
+    return linear_chunks(d, l, x, k, &(struct linear_out){.y = y, .n = n}, rows);
+}
+
+static int linear_rows_f32(struct kt_dit *d, const struct kt_linear *l, const void *x, int k,
+                           float *y, int n, int rows)
+{
+    return linear_chunks(d, l, x, k, &(struct linear_out){.y = y, .n = n, .y_f32 = 1}, rows);
 }
 
 static int copy_rows(struct kt_dit *d, void *dst, int ld_dst, const void *src, int ld_src, int rows)
@@ -124,7 +144,7 @@ static int rms_norm(struct kt_dit *d, void *x, int ld, const float *weight, int 
 }
 
 /* One group for all rows: a block's frames share their timestep. */
-static int layer_norm(struct kt_dit *d, const void *x, void *y, const float *scale,
+static int layer_norm(struct kt_dit *d, const float *x, void *y, const float *scale,
                       const float *shift, float scale_one, int rows)
 {
     struct kt_layer_norm_args a = {.x = x,
@@ -140,7 +160,7 @@ static int layer_norm(struct kt_dit *d, const void *x, void *y, const float *sca
     return d->dev->k.layer_norm(d->dev->q, &a);
 }
 
-static int residual(struct kt_dit *d, void *x, const void *y, const float *gate, int rows)
+static int residual(struct kt_dit *d, float *x, const void *y, const float *gate, int rows)
 {
     struct kt_residual_args a = {.x = x,
                                  .y = y,
@@ -234,7 +254,7 @@ static int self_qkv(struct kt_dit *d, const struct kt_dit_pass *p, int layer, co
     size_t at = (size_t)skip * 3 * (size_t)dim, table = (size_t)skip * (size_t)(d->head_dim / 2);
     void *q = d->qkv, *k = kt_act_at(d->dev, q, (size_t)dim);
     TRY(layer_norm(d, d->x, d->h, mod + dim, mod, 1.0f, rows));
-    TRY(linear_rows(d, l->qkv, d->h, dim, q, 3 * dim, rows, KT_ACT_NONE));
+    TRY(linear_rows(d, l->qkv, d->h, dim, q, 3 * dim, rows));
     TRY(rms_norm(d, q, 3 * dim, l->norm_q, rows));
     TRY(rms_norm(d, k, 3 * dim, l->norm_k, rows));
     TRY(rope_rows(d, q, 3 * dim, q, 3 * dim, cos, sin, rows));
@@ -261,7 +281,7 @@ static int self_attention(struct kt_dit *d, const struct kt_dit_pass *p, int lay
                                   .ld_q = 3 * dim,
                                   .scale = 1.0f / sqrtf((float)d->head_dim)};
     TRY(d->dev->k.attention(d->dev->q, &a));
-    TRY(linear_rows(d, l->o, d->h, dim, d->y, dim, rows, KT_ACT_NONE));
+    TRY(linear_rows(d, l->o, d->h, dim, d->y, dim, rows));
     return residual(d, d->x, d->y, mod + 2 * dim, rows);
 }
 
@@ -270,7 +290,7 @@ static int cross_attention(struct kt_dit *d, const struct kt_dit_pass *p, int la
     const struct kt_dit_layer *l = &d->layers[layer];
     int dim = d->c.dim, rows = p->frames * d->tokens;
     TRY(layer_norm(d, d->x, d->h, l->norm3_weight, l->norm3_bias, 0.0f, rows));
-    TRY(linear_rows(d, l->cross_q, d->h, dim, d->y, dim, rows, KT_ACT_NONE));
+    TRY(linear_rows(d, l->cross_q, d->h, dim, d->y, dim, rows));
     TRY(rms_norm(d, d->y, dim, l->cross_norm_q, rows));
     struct kt_attention_args a = {.q = d->y,
                                   .k = context_rows(d, p->context, layer, 0),
@@ -283,7 +303,7 @@ static int cross_attention(struct kt_dit *d, const struct kt_dit_pass *p, int la
                                   .scale = 1.0f / sqrtf((float)d->head_dim),
                                   .tail_logit = p->context->tail_logit};
     TRY(d->dev->k.attention(d->dev->q, &a));
-    TRY(linear_rows(d, l->cross_o, d->h, dim, d->y, dim, rows, KT_ACT_NONE));
+    TRY(linear_rows(d, l->cross_o, d->h, dim, d->y, dim, rows));
     return residual(d, d->x, d->y, NULL, rows);
 }
 
@@ -295,10 +315,10 @@ static int feed_forward(struct kt_dit *d, const struct kt_dit_pass *p, int layer
     for (int at = 0; at < rows;) {
         int m = rows - at >= chunk ? chunk : d->tokens;
         size_t row = (size_t)at * (size_t)dim;
-        TRY(linear_rows(d, l->ffn_up, kt_act_at(d->dev, d->h, row), dim, d->ffn, d->c.ffn_dim, m,
-                        KT_ACT_GELU_TANH));
-        TRY(linear_rows(d, l->ffn_down, d->ffn, d->c.ffn_dim, kt_act_at(d->dev, d->y, row), dim, m,
-                        KT_ACT_NONE));
+        struct linear_out up = {.y = d->ffn, .n = d->c.ffn_dim, .act = KT_ACT_GELU_TANH};
+        TRY(linear_chunks(d, l->ffn_up, kt_act_at(d->dev, d->h, row), dim, &up, m));
+        TRY(linear_rows(d, l->ffn_down, d->ffn, d->c.ffn_dim, kt_act_at(d->dev, d->y, row), dim,
+                        m));
         at += m;
     }
     return residual(d, d->x, d->y, mod + 5 * dim, rows);
@@ -346,8 +366,8 @@ static int embed(struct kt_dit *d, const struct kt_dit_pass *p)
     }
     struct kt_patch_args a = patch_args(d, d->planar, d->patches, p->frames, d->c.in_dim);
     TRY(d->dev->k.patchify(d->dev->q, &a));
-    return linear_rows(d, d->patch, d->patches, d->c.in_dim * d->c.patch_h * d->c.patch_w, d->x,
-                       d->c.dim, p->frames * d->tokens, KT_ACT_NONE);
+    return linear_rows_f32(d, d->patch, d->patches, d->c.in_dim * d->c.patch_h * d->c.patch_w, d->x,
+                           d->c.dim, p->frames * d->tokens);
 }
 
 static int project(struct kt_dit *d, const struct kt_dit_pass *p)
@@ -355,8 +375,8 @@ static int project(struct kt_dit *d, const struct kt_dit_pass *p)
     int dim = d->c.dim, rows = p->frames * d->tokens;
     const float *mod = d->mod.head + (size_t)p->row * 2 * (size_t)dim;
     TRY(layer_norm(d, d->x, d->h, mod + dim, mod, 1.0f, rows));
-    TRY(linear_rows(d, d->head, d->h, dim, d->patches, d->c.out_dim * d->c.patch_h * d->c.patch_w,
-                    rows, KT_ACT_NONE));
+    TRY(linear_rows_f32(d, d->head, d->h, dim, d->patches,
+                        d->c.out_dim * d->c.patch_h * d->c.patch_w, rows));
     struct kt_patch_args a = patch_args(d, d->patches, p->v, p->frames, d->c.out_dim);
     return d->dev->k.unpatchify(d->dev->q, &a);
 }

@@ -28,8 +28,9 @@ struct kt_text_encoder {
     float *norm; /* [f32] [dim] */
     struct kt_position_bias *bias;
     float *rows;             /* host [text_len, dim] */
-    void *scratch;           /* all below, [act], for text_len tokens */
-    void *x, *h;             /* [n, dim]: the stream; a branch's input and output */
+    void *scratch;           /* all below, for text_len tokens, [act] unless noted */
+    void *x;                 /* [f32] [n, dim]: the stream */
+    void *h;                 /* [n, dim]: a branch's input and output */
     void *qkv;               /* [n, 3, dim_attn] */
     void *mixed;             /* [n, dim_attn] */
     void *up, *gate, *gated; /* [n, dim_ffn] */
@@ -193,25 +194,22 @@ static int load_weights(struct kt_text_encoder *e, const struct kt_safetensors *
 /* One allocation, carved in the order of the table. */
 static int allocate_scratch(struct kt_text_encoder *e, struct kt_error *err)
 {
-    const size_t n = (size_t)e->cfg.text_len;
+    const size_t n = (size_t)e->cfg.text_len, act = e->dev->act_size;
     const struct {
         void **at;
-        size_t row;
+        size_t row, size;
     } parts[] = {
-        {&e->x, (size_t)e->cfg.dim},
-        {&e->h, (size_t)e->cfg.dim},
-        {&e->qkv, QKV * (size_t)e->cfg.dim_attn},
-        {&e->mixed, (size_t)e->cfg.dim_attn},
-        {&e->up, (size_t)e->cfg.dim_ffn},
-        {&e->gate, (size_t)e->cfg.dim_ffn},
-        {&e->gated, (size_t)e->cfg.dim_ffn},
+        {&e->x, (size_t)e->cfg.dim, sizeof(float)},    {&e->h, (size_t)e->cfg.dim, act},
+        {&e->qkv, QKV * (size_t)e->cfg.dim_attn, act}, {&e->mixed, (size_t)e->cfg.dim_attn, act},
+        {&e->up, (size_t)e->cfg.dim_ffn, act},         {&e->gate, (size_t)e->cfg.dim_ffn, act},
+        {&e->gated, (size_t)e->cfg.dim_ffn, act},
     };
     const size_t parts_n = sizeof(parts) / sizeof(parts[0]);
     size_t offset[sizeof(parts) / sizeof(parts[0])], total = 0;
 
     for (size_t i = 0; i < parts_n; i++) {
         offset[i] = total;
-        total += (parts[i].row * n * e->dev->act_size + 63) / 64 * 64;
+        total += (parts[i].row * n * parts[i].size + 63) / 64 * 64;
     }
     e->rows = malloc(n * (size_t)e->cfg.dim * sizeof(float));
     e->scratch = kt_device_alloc(e->dev, total, "text scratch");
@@ -239,13 +237,7 @@ int kt_text_encoder_open(struct kt_text_encoder **enc, struct kt_device *dev,
     }
     e->dev = dev;
     e->cfg = *cfg;
-    if (dev->k.act_dtype != KT_F32 || dev->k.kv_dtype != KT_F32) {
-        r = kt_fail(err, -ENOTSUP, "text encoder: expected a device that computes in F32, found %s",
-                    kt_dtype_name(dev->k.act_dtype));
-    } else if ((r = allocate_scratch(e, err)) == 0) {
-        r = load_weights(e, st, err);
-    }
-    if (r < 0) {
+    if ((r = allocate_scratch(e, err)) < 0 || (r = load_weights(e, st, err)) < 0) {
         kt_text_encoder_close(&e);
         return r;
     }
@@ -300,8 +292,13 @@ static int embed(struct kt_text_encoder *e, const int32_t *ids, int n)
 
 static int norm(struct kt_text_encoder *e, void *y, const float *weight, int n)
 {
-    const struct kt_rms_norm_args a = {
-        .x = e->x, .y = y, .weight = weight, .m = n, .dim = e->cfg.dim, .eps = e->cfg.eps};
+    const struct kt_rms_norm_args a = {.x = e->x,
+                                       .y = y,
+                                       .weight = weight,
+                                       .m = n,
+                                       .dim = e->cfg.dim,
+                                       .eps = e->cfg.eps,
+                                       .x_f32 = 1};
     return e->dev->k.rms_norm(e->dev->q, &a);
 }
 

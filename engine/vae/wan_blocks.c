@@ -254,7 +254,7 @@ static int attention_run(struct kt_wan_call *call, const struct kt_wan_stage *st
     }
     if (rc == 0) {
         struct kt_residual_args a = {
-            .x = x, .y = normed, .m = m, .dim = st->c_in, .rows_per_group = m};
+            .x = x, .y = normed, .m = m, .dim = st->c_in, .rows_per_group = m, .x_act = 1};
         rc = dev->k.residual(dev->q, &a);
     }
     return rc;

@@ -1,6 +1,7 @@
 /* The CPU table, filled upwards: the reference covers every op, then each level that was compiled
  * in, that the machine has and that the mask allows overwrites what it does faster. */
 #include "kernels/cpu/dnnl.h"
+#include "kernels/cpu/memory.h"
 #include "kernels/cpu/ref.h"
 #include "kernels/cpu/simd/simd.h"
 
@@ -14,6 +15,16 @@ static void fill_reference(struct kt_kernels *k)
         .queue_destroy = kt_cpu_queue_destroy,
         .queue_stats = kt_cpu_queue_stats,
         .queue_sync = kt_cpu_queue_sync,
+        .mem_alloc = kt_cpu_mem_alloc,
+        .mem_free = kt_cpu_mem_free,
+        .host_alloc = kt_cpu_mem_alloc,
+        .host_free = kt_cpu_mem_free,
+        .upload = kt_cpu_upload,
+        .download = kt_cpu_download,
+        .copy = kt_cpu_copy,
+        .zero = kt_cpu_zero,
+        .to_act = kt_cpu_to_act,
+        .to_f32 = kt_cpu_from_act,
         .linear_create = kt_ref_linear_create,
         .linear_destroy = kt_ref_linear_destroy,
         .linear = kt_ref_linear,

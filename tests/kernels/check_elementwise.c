@@ -11,7 +11,7 @@ static void check_residual(struct ck *c, int m, int dim, int gated, enum ck_fill
     const size_t n = (size_t)m * dim;
     float *x = ck_input(r, n, 1.0f), *y = ck_input(r, n, 1.0f), *got = ck_copy(r, x, n);
     float *gate = gated ? ck_weights(r, (size_t)m * (dim + 1), 1.0f) : NULL;
-    struct kt_residual_args a = {x, y, gate, m, dim, 2, dim + 1};
+    struct kt_residual_args a = {x, y, gate, m, dim, 2, dim + 1, 0};
     ck_status(r, c->ref.residual(c->ref_q, &a));
     a.x = got;
     ck_status(r, c->level.residual(c->q, &a));
@@ -82,7 +82,7 @@ void check_elementwise(struct ck *c)
         struct ck_run *r = ck_begin(c, "residual", "bench", CK_NORMAL);
         struct timed t = {c,
                           {ck_weights(r, 252 * 256, 1e-3f), ck_weights(r, 252 * 256, 1e-3f),
-                           ck_weights(r, 1536 * 3, 1e-3f), 252, 256, 84, 1536}};
+                           ck_weights(r, 1536 * 3, 1e-3f), 252, 256, 84, 1536, 0}};
         ck_time(c, &(struct ck_bench){"residual", "m252 dim256 gated", 2.0 * 252 * 256, 5 * 8 * 3,
                                       call_residual, &t});
         ck_end(r);

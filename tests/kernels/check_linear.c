@@ -73,11 +73,11 @@ static void check_shape(struct ck *c, const struct shape *s, enum ck_fill fill)
     float *w = ck_weights(r, (size_t)s->n * s->k, 1.0f / sqrtf((float)s->k));
     float *b = s->n % 2 ? NULL : ck_weights(r, (size_t)s->n, 0.1f);
     float *want = ck_floats(r, out), *got = ck_floats(r, out);
-    const struct kt_linear_desc d = {s->n, s->k, KT_F32, w, b};
+    const struct kt_linear_desc d = {s->n, s->k, KT_F32, w, b, 0};
     struct kt_linear *ref = NULL, *l = NULL;
     ck_status(r, c->ref.linear_create(&ref, c->ref_q, &d));
     ck_status(r, c->level.linear_create(&l, c->q, &d));
-    struct kt_linear_args a = {x, want, s->m, ld_x, ld_y, s->act};
+    struct kt_linear_args a = {x, want, s->m, ld_x, ld_y, s->act, 0};
     ck_status(r, c->ref.linear(c->ref_q, ref, &a));
     a.y = got;
     ck_status(r, c->level.linear(c->q, l, &a));
@@ -108,7 +108,7 @@ static void time_shape(struct ck *c, const struct shape *s)
     snprintf(text, sizeof(text), "m%d k%d n%d%s", s->m, s->k, s->n, s->act ? " gelu" : "");
     struct ck_run *r = ck_begin(c, "linear", text, CK_NORMAL);
     float *w = ck_weights(r, (size_t)s->n * s->k, 0.1f), *b = ck_weights(r, (size_t)s->n, 0.1f);
-    const struct kt_linear_desc d = {s->n, s->k, KT_F32, w, b};
+    const struct kt_linear_desc d = {s->n, s->k, KT_F32, w, b, 0};
     struct timed t = {.c = c,
                       .a = {.x = ck_input(r, (size_t)s->m * s->k, 1.0f),
                             .y = ck_floats(r, (size_t)s->m * s->n),

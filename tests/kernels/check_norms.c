@@ -47,9 +47,9 @@ static void check_rms_norm(struct ck *c, const struct shape *s, enum ck_fill fil
     float *x = ck_input(r, n, 1.0f), *w = ck_weights(r, (size_t)s->dim, 1.0f);
     float *want = ck_copy(r, x, n), *got = ck_copy(r, x, n); /* the gaps between rows must stay */
     ck_status(r, c->ref.rms_norm(c->ref_q, &(struct kt_rms_norm_args){x, want, w, s->m, s->dim, ld,
-                                                                      ld, 1e-6f}));
-    ck_status(r, c->level.rms_norm(
-                     c->q, &(struct kt_rms_norm_args){got, got, w, s->m, s->dim, ld, ld, 1e-6f}));
+                                                                      ld, 1e-6f, 0}));
+    ck_status(r, c->level.rms_norm(c->q, &(struct kt_rms_norm_args){got, got, w, s->m, s->dim, ld,
+                                                                    ld, 1e-6f, 0}));
     ck_compare(r, want, got, n);
     ck_end(r);
 }
@@ -141,7 +141,7 @@ static void time_all(struct ck *c)
     float *w = ck_weights(r, 252 * 256, 1.0f);
     struct timed t = {.c = c,
                       .ln = {x, y, w, w + 256, 252, 256, 84, 1536, 1.0f, 1e-6f},
-                      .rms = {x, y, w, 252, 256, 0, 0, 1e-6f},
+                      .rms = {x, y, w, 252, 256, 0, 0, 1e-6f, 0},
                       .rope = {x, y, w, w + 252 * 32, 252, 4, 64, 0, 0}};
     const double n = 252.0 * 256;
     ck_time(c,

@@ -36,7 +36,7 @@ static void run_pass(const struct kt_kernels *k, struct kt_queue *q, struct resu
     float *x = ramp(T * H * W * C, 1), *w = ramp(N * K, 2), *b = ramp(N, 3);
     struct kt_linear *l = NULL;
     struct kt_conv *c = NULL;
-    const struct kt_linear_desc ld = {N, K, KT_F32, w, b};
+    const struct kt_linear_desc ld = {N, K, KT_F32, w, b, 0};
     const struct kt_conv_desc cd = {.c_in = C,
                                     .c_out = C,
                                     .kt = 3,
@@ -181,10 +181,10 @@ static void test_errors(void **state)
             0, k.queue_create(&q, &(struct kt_queue_params){.threads = 2, .workspace_bytes = 64}));
         struct kt_linear *l = NULL;
         struct kt_conv *c = NULL;
-        assert_int_equal(-EINVAL,
-                         k.linear_create(&l, q, &(struct kt_linear_desc){0, 4, KT_F32, x, NULL}));
-        assert_int_equal(-EINVAL,
-                         k.linear_create(&l, q, &(struct kt_linear_desc){4, 4, KT_I32, x, NULL}));
+        assert_int_equal(
+            -EINVAL, k.linear_create(&l, q, &(struct kt_linear_desc){0, 4, KT_F32, x, NULL, 0}));
+        assert_int_equal(
+            -EINVAL, k.linear_create(&l, q, &(struct kt_linear_desc){4, 4, KT_I32, x, NULL, 0}));
         const struct kt_conv_desc flat = {.c_in = 1,
                                           .c_out = 1,
                                           .kt = 1,

@@ -62,11 +62,11 @@ static void test_linear(void **state)
     enum { M = 3, N = 5, K = 7, LD_X = 9, LD_Y = 6 };
     float *w = random_array(N * K, 1), *b = random_array(N, 2), *x = random_array(M * LD_X, 3);
     struct kt_linear *l = NULL;
-    assert_int_equal(0, k.linear_create(&l, q, &(struct kt_linear_desc){N, K, KT_F32, w, b}));
+    assert_int_equal(0, k.linear_create(&l, q, &(struct kt_linear_desc){N, K, KT_F32, w, b, 0}));
     for (int act = KT_ACT_NONE; act <= KT_ACT_SILU; act++) {
         float y[M * LD_Y];
         memset(y, 0, sizeof(y));
-        const struct kt_linear_args a = {x, y, M, LD_X, LD_Y, (enum kt_act)act};
+        const struct kt_linear_args a = {x, y, M, LD_X, LD_Y, (enum kt_act)act, 0};
         assert_int_equal(0, k.linear(q, l, &a));
         for (int r = 0; r < M; r++) {
             for (int j = 0; j < N; j++) {
@@ -96,7 +96,7 @@ static void test_half_weights(void **state)
     const float want_b[] = {1.0f, -2.0f, 0x1p-126f, 65536.0f};
     const float one = 1.0f;
     for (int i = 0; i < 2; i++) {
-        const struct kt_linear_desc d = {4, 1, i ? KT_BF16 : KT_F16, i ? bf16 : f16, NULL};
+        const struct kt_linear_desc d = {4, 1, i ? KT_BF16 : KT_F16, i ? bf16 : f16, NULL, 0};
         struct kt_linear *l = NULL;
         float y[4];
         assert_int_equal(0, k.linear_create(&l, q, &d));
@@ -218,7 +218,8 @@ static void test_norms(void **state)
             assert_close(y[r * DIM + i], n * (1.0L + scale[i]) + shift[i]);
         }
     }
-    assert_int_equal(0, k.rms_norm(q, &(struct kt_rms_norm_args){x, y, mod, 2, 8, 10, 9, 1e-6f}));
+    assert_int_equal(0,
+                     k.rms_norm(q, &(struct kt_rms_norm_args){x, y, mod, 2, 8, 10, 9, 1e-6f, 0}));
     for (int r = 0; r < 2; r++) {
         long double squares = 0.0L;
         for (int i = 0; i < 8; i++) {
@@ -305,8 +306,8 @@ static void test_elementwise(void **state)
     float was[M * DIM], out[M * DIM];
     for (int gated = 0; gated < 2; gated++) {
         memcpy(was, x, sizeof(was));
-        assert_int_equal(
-            0, k.residual(q, &(struct kt_residual_args){x, y, gated ? gate : NULL, M, DIM, 2, LD}));
+        assert_int_equal(0, k.residual(q, &(struct kt_residual_args){x, y, gated ? gate : NULL, M,
+                                                                     DIM, 2, LD, 0}));
         for (int i = 0; i < M * DIM; i++) {
             const long double g = gated ? gate[i / DIM / 2 * LD + i % DIM] : 1.0L;
             assert_close(x[i], was[i] + g * y[i]);

@@ -24,7 +24,7 @@ struct samples {
 
 struct bench {
     const char *model, *prompt;
-    int steps, threads, json, reference;
+    int steps, threads, json, reference, random, window, tiny_vae;
     double seconds;
 
     struct kt_engine *e;
@@ -171,6 +171,10 @@ static int run(struct bench *b, int64_t start_ns)
     struct kt_timeline *t = NULL;
     struct kt_engine_params p = {.model_dir = b->model,
                                  .timelines_max = 2,
+                                 .snapshots_max = 2,
+                                 .random_weights = b->random,
+                                 .window = b->window,
+                                 .tiny_vae = b->tiny_vae,
                                  .device = {.threads = b->threads, .cpu_mask_set = b->reference}};
     int rc = kt_engine_open(&b->e, &p, &b->err);
     if (rc < 0) {
@@ -265,6 +269,9 @@ int kt_command_bench(int argc, char **argv)
         {"steps", KT_OPTION_INT, &b->steps, 0, 16, "denoising steps, 0: the model's list"},
         {"threads", KT_OPTION_INT, &b->threads, 0, 1024, "CPU threads, 0: all cores"},
         {"reference", KT_OPTION_FLAG, &b->reference, 0, 0, "plain C kernels only"},
+        {"random", KT_OPTION_FLAG, &b->random, 0, 0, "random weights: MODEL needs its config only"},
+        {"window", KT_OPTION_INT, &b->window, 0, 64, "latents in the window (the model's)"},
+        {"tiny-vae", KT_OPTION_FLAG, &b->tiny_vae, 0, 0, "decode with the model's preview VAE"},
         {"json", KT_OPTION_FLAG, &b->json, 0, 0, "machine-readable report"},
         {NULL, KT_OPTION_FLAG, NULL, 0, 0, NULL},
     };

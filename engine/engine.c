@@ -16,10 +16,13 @@ enum {
     KT_TAILS_DEFAULT = 6, /* decode lead 2 + send lead 2, and the state before and after */
 };
 
-static int open_weights(struct kt_safetensors **st, const char *dir, const char *file,
-                        struct kt_error *err)
+static int open_weights(struct kt_safetensors **st, const struct kt_engine *e, const char *dir,
+                        const char *file, struct kt_error *err)
 {
     char path[4096];
+    if (e->random_weights) {
+        return kt_safetensors_open_random(st, err);
+    }
     if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path)) {
         return kt_fail(err, -ENAMETOOLONG, "model directory name is too long: %s", dir);
     }
@@ -34,12 +37,12 @@ static int open_text(struct kt_engine *e, const char *dir, struct kt_error *err)
     if (c->vocab == 0) {
         return 0;
     }
-    int rc = open_weights(&st, dir, c->file, err);
+    int rc = open_weights(&st, e, dir, c->file, err);
     if (rc == 0) {
         rc = kt_text_encoder_open(&e->encoder, e->dev, c, st, err);
     }
     kt_safetensors_close(&st);
-    if (rc < 0 || c->tokenizer[0] == '\0') {
+    if (rc < 0 || c->tokenizer[0] == '\0' || e->random_weights) {
         return rc;
     }
     snprintf(path, sizeof(path), "%s/%s", dir, c->tokenizer);
@@ -63,7 +66,7 @@ static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
     if (c->kind == KT_VAE_NONE) {
         return 0;
     }
-    int rc = open_weights(&st, dir, c->file, err);
+    int rc = open_weights(&st, e, dir, c->file, err);
     if (rc < 0) {
         return rc;
     }
@@ -91,7 +94,7 @@ static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
 static int open_dit(struct kt_engine *e, const char *dir, struct kt_error *err)
 {
     struct kt_safetensors *st = NULL;
-    int rc = open_weights(&st, dir, e->config.dit.file, err);
+    int rc = open_weights(&st, e, dir, e->config.dit.file, err);
     if (rc < 0) {
         return rc;
     }
@@ -197,6 +200,23 @@ static void init_counts(struct kt_engine *e, const struct kt_engine_params *p)
     e->contexts_max = p->contexts_max ? p->contexts_max : KT_CONTEXTS_DEFAULT;
 }
 
+/* What the caller wants other than the model's config says. */
+static int override_config(struct kt_engine *e, const struct kt_engine_params *p,
+                           struct kt_error *err)
+{
+    e->random_weights = p->random_weights;
+    if (p->window) {
+        e->config.sampler.local_attn_size = p->window;
+    }
+    if (p->tiny_vae && e->config.preview_vae.kind == KT_VAE_NONE) {
+        return kt_fail(err, -EINVAL, "model '%s' has no preview_vae", e->config.name);
+    }
+    if (p->tiny_vae) {
+        e->config.vae = e->config.preview_vae;
+    }
+    return 0;
+}
+
 int kt_engine_open(struct kt_engine **engine, const struct kt_engine_params *p,
                    struct kt_error *err)
 {
@@ -212,6 +232,9 @@ int kt_engine_open(struct kt_engine **engine, const struct kt_engine_params *p,
         goto error;
     }
     init_counts(e, p);
+    if ((rc = override_config(e, p, err)) < 0) {
+        goto error;
+    }
     kt_schedule_init(&e->schedule, &e->config.sampler);
     if ((rc = init_shape(e, p, err)) < 0 || (rc = kt_device_open(&e->dev, &p->device, err)) < 0 ||
         (rc = open_text(e, p->model_dir, err)) < 0 || (rc = open_dit(e, p->model_dir, err)) < 0 ||

@@ -36,6 +36,9 @@ struct kt_engine_params {
     int snapshots_max;        /* snapshots alive at once; 0: 8 per timeline */
     int contexts_max;         /* encoded prompts kept (LRU); 0: 16 */
     int unbounded_frames_max; /* pages for an unbounded window (local_attn_size -1); 0: 64 */
+    int random_weights; /* non-zero: no weight files, see engine/weights/random.h; for measuring */
+    int window;         /* 0: the model's local_attn_size, else this many latents instead */
+    int tiny_vae;       /* non-zero: the model's preview_vae decodes, not its vae */
 };
 
 struct kt_engine_info {

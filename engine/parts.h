@@ -50,6 +50,7 @@ struct kt_engine {
     struct kt_schedule schedule;
     struct kt_window_shape shape;
     struct kt_device *dev;
+    int random_weights;
     struct kt_tokenizer *tokenizer;  /* NULL: no tokenizer */
     struct kt_text_encoder *encoder; /* NULL: no encoder */
     struct kt_dit *dit;

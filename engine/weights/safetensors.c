@@ -16,6 +16,7 @@
 #include "engine/base/assert.h"
 #include "engine/base/name.h"
 #include "engine/weights/dtype.h"
+#include "engine/weights/random.h"
 #include "engine/weights/tensor.h"
 
 enum { PREFIX = 8 };
@@ -28,6 +29,7 @@ struct kt_safetensors {
     json_t *header;
     struct kt_tensor *tensors; /* sorted by name */
     int count;
+    struct kt_random_weights *random; /* instead of a file */
 };
 
 /* Where an entry's bytes lie in the data area, kept only while the layout is checked. */
@@ -364,11 +366,30 @@ int kt_safetensors_open(struct kt_safetensors **out, const char *path, struct kt
     return 0;
 }
 
+int kt_safetensors_open_random(struct kt_safetensors **out, struct kt_error *err)
+{
+    struct kt_safetensors *st = calloc(1, sizeof(*st));
+    int r;
+
+    *out = NULL;
+    if (!st || !(st->path = strdup("random weights"))) {
+        free(st);
+        return kt_fail(err, -ENOMEM, "random weights: out of memory");
+    }
+    if ((r = kt_random_weights_open(&st->random, err)) < 0) {
+        kt_safetensors_close(&st);
+        return r;
+    }
+    *out = st;
+    return 0;
+}
+
 void kt_safetensors_close(struct kt_safetensors **st)
 {
     if (!st || !*st) {
         return;
     }
+    kt_random_weights_close(&(*st)->random);
     if ((*st)->map) {
         munmap((*st)->map, (*st)->size);
     }
@@ -382,6 +403,9 @@ void kt_safetensors_close(struct kt_safetensors **st)
 const struct kt_tensor *kt_safetensors_find(const struct kt_safetensors *st, const char *name)
 {
     const struct kt_tensor key = {.name = name};
+    if (st->count == 0) {
+        return NULL;
+    }
     return bsearch(&key, st->tensors, (size_t)st->count, sizeof(key), by_name);
 }
 
@@ -431,6 +455,9 @@ static int expect_named(const struct kt_safetensors *st, const struct kt_tensor 
 
     *out = NULL;
     KT_ASSERT(rank >= 0 && rank <= KT_TENSOR_RANK_MAX);
+    if (st->random) {
+        return kt_random_weights_make(st->random, out, name, shape, rank, err);
+    }
     if (!t) {
         return missing(st, name, shape, rank, err);
     }

@@ -40,6 +40,9 @@ struct kt_safetensors;
  * -EBADMSG malformed (the message says which tensor or header field, what was expected and what was
  * found), -ENOMEM. */
 int kt_safetensors_open(struct kt_safetensors **st, const char *path, struct kt_error *err);
+/* No file: every tensor that kt_safetensors_expect and _load_f32 ask for is there, with values as
+ * random.h says. One thread at a time. Errors: -ENOMEM. */
+int kt_safetensors_open_random(struct kt_safetensors **st, struct kt_error *err);
 void kt_safetensors_close(struct kt_safetensors **st);
 
 /* NULL when there is no such tensor. */

@@ -368,6 +368,38 @@ static void refuses_to_write_nonsense(void **state)
     assert_non_null(strstr(err.text, "/nowhere/a.safetensors: cannot write"));
 }
 
+/* A geometry without files: matrices keep the size of what goes through them, norms are near 1, and
+ * a tensor larger than the pool is whole. */
+static void makes_up_weights(void **state)
+{
+    struct kt_safetensors *st;
+    struct kt_error err = {{0}};
+    const struct kt_tensor *t;
+    float *a, *b;
+    double squares = 0;
+    assert_int_equal(kt_safetensors_open_random(&st, &err), 0);
+    const int64_t matrix[] = {64, 4096}, vector[] = {4096}, large[] = {5000, 4096};
+    assert_int_equal(kt_safetensors_load_f32(st, &a, matrix, 2, &err, "a.weight"), 0);
+    assert_int_equal(kt_safetensors_load_f32(st, &b, matrix, 2, &err, "a.weight"), 0);
+    assert_memory_equal(a, b, 64 * 4096 * sizeof(float));
+    for (int i = 0; i < 64 * 4096; i++) {
+        squares += (double)a[i] * a[i];
+    }
+    assert_true(squares / (64 * 4096) > 0.9 / 4096 && squares / (64 * 4096) < 1.1 / 4096);
+    free(b);
+    assert_int_equal(kt_safetensors_load_f32(st, &b, vector, 1, &err, "norm.weight"), 0);
+    for (int i = 0; i < 4096; i++) {
+        assert_true(b[i] > 0.5f && b[i] < 1.5f);
+    }
+    assert_int_equal(kt_safetensors_expect(st, &t, large, 2, &err, "large.weight"), 0);
+    const uint16_t *values = t->data;
+    assert_int_equal(values[0], values[(32 << 20) / 2]); /* the pool again, mapped once more */
+    assert_true(values[t->count - 1] != 0 || values[t->count - 2] != 0);
+    free(a);
+    free(b);
+    kt_safetensors_close(&st);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,7 +409,7 @@ int main(void)
         cmocka_unit_test(refuses_every_truncation),  cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(states_what_it_expected),   cmocka_unit_test(converts_halves_exactly),
         cmocka_unit_test(converts_bfloats_exactly),  cmocka_unit_test(writes_what_it_reads),
-        cmocka_unit_test(refuses_to_write_nonsense),
+        cmocka_unit_test(refuses_to_write_nonsense), cmocka_unit_test(makes_up_weights),
     };
     return cmocka_run_group_tests(tests, tmp_dir_make, tmp_dir_remove);
 }

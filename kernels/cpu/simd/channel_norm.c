@@ -68,12 +68,18 @@ KT_INLINE void wide_group(float *y, const float *x, const float *gamma, const in
 }
 
 #if KT_LANES == 16
+/* Of one value per pixel, those of pixels 2 i and 2 i + 1, eight times each. */
+#define TWO_OF(f, i)                                                                               \
+    __builtin_shufflevector(f, f, 2 * i, 2 * i, 2 * i, 2 * i, 2 * i, 2 * i, 2 * i, 2 * i,          \
+                            2 * i + 1, 2 * i + 1, 2 * i + 1, 2 * i + 1, 2 * i + 1, 2 * i + 1,      \
+                            2 * i + 1, 2 * i + 1)
+
 /* 16 pixels of eight channels, two to a vector. */
 KT_INLINE void narrow_group(float *y, const float *x, const float *gamma, const int silu)
 {
-    const kt_vi first = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
-    const kt_vi twice = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
-    const kt_vf g = __builtin_shuffle(kt_load_n(gamma, 8), twice);
+    const kt_vf once = kt_load_n(gamma, 8);
+    const kt_vf g =
+        __builtin_shufflevector(once, once, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
     kt_vf v[8], sums[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
@@ -81,10 +87,14 @@ KT_INLINE void narrow_group(float *y, const float *x, const float *gamma, const 
         sums[i] = v[i] * v[i];
     }
     const kt_vf factor = factors(kt_sum_runs(sums, 8), 8);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        kt_store(y + 16 * i, apply(v[i], __builtin_shuffle(factor, first + 2 * i), g, silu));
-    }
+    kt_store(y, apply(v[0], TWO_OF(factor, 0), g, silu));
+    kt_store(y + 16, apply(v[1], TWO_OF(factor, 1), g, silu));
+    kt_store(y + 32, apply(v[2], TWO_OF(factor, 2), g, silu));
+    kt_store(y + 48, apply(v[3], TWO_OF(factor, 3), g, silu));
+    kt_store(y + 64, apply(v[4], TWO_OF(factor, 4), g, silu));
+    kt_store(y + 80, apply(v[5], TWO_OF(factor, 5), g, silu));
+    kt_store(y + 96, apply(v[6], TWO_OF(factor, 6), g, silu));
+    kt_store(y + 112, apply(v[7], TWO_OF(factor, 7), g, silu));
 }
 #endif
 

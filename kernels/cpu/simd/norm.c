@@ -158,16 +158,27 @@ int KT_SIMD(channel_norm)(struct kt_queue *q, const struct kt_channel_norm_args 
     return 0;
 }
 
+/* Neighbours swapped; the lower half (the upper one from KT_LANES / 2) with each element twice. */
 #if KT_LANES == 16
-static const kt_vi SWAP = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
-static const kt_vi TWICE[2] = {{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7},
-                               {8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15}};
+#define SWAP(v) __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#define TWICE(v, from)                                                                             \
+    __builtin_shufflevector(v, v, from, from, 1 + from, 1 + from, 2 + from, 2 + from, 3 + from,    \
+                            3 + from, 4 + from, 4 + from, 5 + from, 5 + from, 6 + from, 6 + from,  \
+                            7 + from, 7 + from)
 static const kt_vf SIGN = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
 #else
-static const kt_vi SWAP = {1, 0, 3, 2, 5, 4, 7, 6};
-static const kt_vi TWICE[2] = {{0, 0, 1, 1, 2, 2, 3, 3}, {4, 4, 5, 5, 6, 6, 7, 7}};
+#define SWAP(v) __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6)
+#define TWICE(v, from)                                                                             \
+    __builtin_shufflevector(v, v, from, from, 1 + from, 1 + from, 2 + from, 2 + from, 3 + from,    \
+                            3 + from)
 static const kt_vf SIGN = {-1, 1, -1, 1, -1, 1, -1, 1};
 #endif
+
+KT_INLINE void rotate_pairs(float *y, const float *x, kt_vf c, kt_vf s)
+{
+    const kt_vf v = kt_load(x);
+    kt_store(y, v * c + SWAP(v) * (SIGN * s));
+}
 
 /* (re, im) -> (re c - im s, re s + im c): x times doubled cosines plus swapped x times signed
  * sines. */
@@ -176,13 +187,9 @@ static void rotate_head(float *y, const float *x, const float *cos, const float 
     int i = 0;
     for (; i + KT_LANES <= pairs; i += KT_LANES) {
         const kt_vf c = kt_load(cos + i), s = kt_load(sin + i);
-        for (int half = 0; half < 2; half++) {
-            const int at = 2 * i + half * KT_LANES;
-            const kt_vf v = kt_load(x + at);
-            kt_store(y + at,
-                     v * __builtin_shuffle(c, TWICE[half]) +
-                         __builtin_shuffle(v, SWAP) * (SIGN * __builtin_shuffle(s, TWICE[half])));
-        }
+        rotate_pairs(y + 2 * i, x + 2 * i, TWICE(c, 0), TWICE(s, 0));
+        rotate_pairs(y + 2 * i + KT_LANES, x + 2 * i + KT_LANES, TWICE(c, KT_LANES / 2),
+                     TWICE(s, KT_LANES / 2));
     }
     for (; i < pairs; i++) {
         const float re = x[2 * i], im = x[2 * i + 1];

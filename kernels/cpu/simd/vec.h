@@ -1,5 +1,5 @@
-/* Vectors of KT_LANES floats in GCC's vector extension, and the register tile that all products
- * share. Private to kernels/cpu/simd; include after simd.h. */
+/* Vectors of KT_LANES floats in the vector extension of gcc and clang, and the register tile that
+ * all products share. Private to kernels/cpu/simd; include after simd.h. */
 #ifndef KT_KERNELS_CPU_SIMD_VEC_H
 #define KT_KERNELS_CPU_SIMD_VEC_H
 
@@ -88,14 +88,14 @@ KT_INLINE kt_vf kt_max(kt_vf a, kt_vf b)
 KT_INLINE float kt_sum_lanes(kt_vf v)
 {
 #if KT_LANES == 16
-    v += __builtin_shuffle(v, (kt_vi){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
-    v += __builtin_shuffle(v, (kt_vi){4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3});
-    v += __builtin_shuffle(v, (kt_vi){2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1});
-    v += __builtin_shuffle(v, (kt_vi){1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0});
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1);
+    v += __builtin_shufflevector(v, v, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0);
 #else
-    v += __builtin_shuffle(v, (kt_vi){4, 5, 6, 7, 0, 1, 2, 3});
-    v += __builtin_shuffle(v, (kt_vi){2, 3, 0, 1, 2, 3, 0, 1});
-    v += __builtin_shuffle(v, (kt_vi){1, 0, 1, 0, 1, 0, 1, 0});
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1);
+    v += __builtin_shufflevector(v, v, 1, 0, 1, 0, 1, 0, 1, 0);
 #endif
     return v[0];
 }

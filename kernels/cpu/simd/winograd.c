@@ -447,8 +447,8 @@ static void doubled_store(const struct piece *p, int row)
         const float *even = p->y + (size_t)(2 * r) * set, *odd = even + set;
         for (size_t i = 0; i < (size_t)p->c_out * OUT; i += KT_LANES) {
             const kt_vf e = kt_load(even + i), o = kt_load(odd + i);
-            kt_store(p->edge + 2 * i, __builtin_shuffle(e, o, KT_LOW));
-            kt_store(p->edge + 2 * i + KT_LANES, __builtin_shuffle(e, o, KT_LOW + KT_LANES / 2));
+            kt_store(p->edge + 2 * i, KT_LOW(e, o, 0));
+            kt_store(p->edge + 2 * i + KT_LANES, KT_LOW(e, o, KT_LANES / 2));
         }
         const size_t at = ((size_t)(2 * row + r) * 2 * p->width + 2 * (size_t)p->x) * p->c_out;
         const struct store s = {.planes = p->edge,

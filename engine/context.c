@@ -109,6 +109,26 @@ int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const flo
     return 0;
 }
 
+int kt_context_from_ids(struct kt_engine *e, struct kt_context **ctx, const int32_t *ids, int n,
+                        struct kt_error *err)
+{
+    struct kt_context *c = recycle(e);
+    if (!c) {
+        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
+    }
+    if (!e->encoder) {
+        return kt_fail(err, -ENOTSUP, "model '%s' has no text encoder", e->config.name);
+    }
+    int rows = n < e->config.dit.text_len ? n : e->config.dit.text_len;
+    int rc = kt_text_encoder_run(e->encoder, ids, n, e->text_rows, err);
+    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err)) < 0) {
+        return rc;
+    }
+    hold(c);
+    *ctx = c;
+    return 0;
+}
+
 struct kt_context *kt_context_ref(struct kt_context *c)
 {
     if (c) {

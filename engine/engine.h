@@ -75,6 +75,9 @@ int kt_context_from_text(struct kt_engine *e, struct kt_context **ctx, const cha
 /* From n encoder output rows [n, text_dim] (host, fp32): golden cases, tests. n <= text_len. */
 int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const float *rows, int n,
                          struct kt_error *err);
+/* From n token ids, 1 <= n <= the encoder's text_len: measuring, tests. Errors: as from_text. */
+int kt_context_from_ids(struct kt_engine *e, struct kt_context **ctx, const int32_t *ids, int n,
+                        struct kt_error *err);
 struct kt_context *kt_context_ref(struct kt_context *c);
 void kt_context_unref(struct kt_context **c);
 

@@ -12,6 +12,10 @@
  *   CUDA); [f32] is always fp32, which the residual streams of the transformers are whatever [act]
  *   is; [kv] is the table's `kv_dtype`, today always the act_dtype. Pointers are device pointers of
  *   the table's device. Statistics and sums are fp32 or wider on every device.
+ * - [f8] is e4m3 (OCP FP8, saturating at 448) of a value times a scale that goes with it. A table
+ *   says how many bytes it keeps one in (`f8_size`): 1 on CUDA; 4 on the CPU, which computes with
+ *   the rounded values in fp32 and so is the reference of what 8 bits cost; 0: no [f8] there. A
+ *   scale of 0 stands for "[act], not [f8]".
  * - Outputs must not overlap inputs, except where an op says "in place allowed".
  * - Operations run in queue order. On the CPU an op has finished when it returns; elsewhere after
  *   queue_sync or a download.
@@ -37,7 +41,7 @@ enum kt_precision {
     KT_PRECISION_FP8 = 3
 };
 
-enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4 };
+enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4, KT_F8 = 5 };
 
 /* What a linear applies to x*W^T + b. tanh form of GELU everywhere (model.md). */
 enum kt_act { KT_ACT_NONE = 0, KT_ACT_GELU_TANH = 1, KT_ACT_SILU = 2 };
@@ -66,16 +70,17 @@ struct kt_linear_desc {
     enum kt_dtype dtype; /* of `weight` and `bias` as given */
     const void *weight;  /* [n, k], host memory, copied */
     const void *bias;    /* [n] or NULL, host memory, copied */
-    int f8;              /* non-zero: 8-bit weights and inputs where the table has them */
+    float x_scale;       /* > 0: weights in [f8], one scale for all, and x in [f8] of this scale */
 };
 
 struct kt_linear_args {
-    const void *x; /* [act] [m, k] */
-    void *y;       /* [act] [m, n], or [f32] with y_f32 */
+    const void *x; /* [act] [m, k], or [f8] as the linear was created */
+    void *y;       /* [act] [m, n], or [f32] with y_f32, or [f8] with y_scale */
     int m;
     int ld_x, ld_y; /* 0: dense */
     enum kt_act act;
     int y_f32; /* non-zero: y is [f32] (a residual stream, a head) */
+    float y_scale;
 };
 
 /* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st
@@ -136,7 +141,11 @@ struct kt_rope_args {
 
 /* y = softmax(scale * q k^T + bias) v, per head, no mask. Rows are ld_* elements apart, heads
  * adjacent inside a row. `tail_logit` is added to the last key's logit: cross-attention folds its
- * 512-n equal padding rows into one row with log(512-n) (numbers.md). */
+ * 512-n equal padding rows into one row with log(512-n) (numbers.md).
+ *
+ * With f8, q, k and v are [f8] as `store` wrote them into a window (v's layout there is the table's
+ * own, ld_v as store was given), `scale` is the softmax's divided by both scales of q and k, and y
+ * is [f8] of v's scale. */
 struct kt_attention_args {
     const void *q;     /* [act] [tq, heads, head_dim] */
     const void *k, *v; /* [kv]  [tk, heads, head_dim] */
@@ -145,6 +154,7 @@ struct kt_attention_args {
     int ld_q, ld_k, ld_v, ld_y; /* 0: dense */
     const float *bias;          /* [f32] [heads, tq, tk] or NULL */
     float scale, tail_logit;
+    int f8;
 };
 
 /* x += gate[g] * y; gate NULL: x += y. Groups as in layer_norm. */
@@ -154,6 +164,41 @@ struct kt_residual_args {
     const float *gate; /* [f32] [groups, dim] or NULL */
     int m, dim, rows_per_group, ld_mod;
     int x_act; /* non-zero: x is [act] (the VAE, which keeps no wider stream) */
+};
+
+/* x += gate * y, then h = LN(x) * (scale_one + scale) + shift: residual and layer_norm with one
+ * group, in one pass over x. */
+struct kt_residual_norm_args {
+    float *x;                   /* [f32] [m, dim] */
+    const void *y;              /* [act] [m, dim]; NULL: nothing is added */
+    const float *gate;          /* [f32] [dim] or NULL: 1 */
+    void *h;                    /* [act] [m, dim], or [f8] with h_scale */
+    const float *scale, *shift; /* [f32] [dim] */
+    int m, dim;
+    float scale_one, eps, h_scale;
+};
+
+/* From the rows of a fused q, k, v projection to what attention reads: q and k normalised (RMSNorm
+ * over all heads, as rms_norm) and turned (as rope), k and v in the window's working copy, and in
+ * pages where a pass writes pages. */
+struct kt_kv_store_args {
+    void *q, *k;   /* [act] [rows, heads, head_dim]; may be left changed; q NULL */
+    const void *v; /* [act] likewise */
+    int ld;        /* of all three, in elements */
+    int rows, heads, head_dim;
+    const float *norm_q, *norm_k; /* [f32] [heads * head_dim]; NULL: as they are */
+    const float *cos, *sin;       /* [f32] [rows, head_dim / 2]; NULL: k is turned, q is NULL */
+    float eps;
+    void *q_out; /* [act] or [f8] [rows, heads, head_dim], ld_q apart; may be q */
+    int ld_q;
+    int skip;                  /* the first `skip` rows have no place in window or pages */
+    void *window_k, *window_v; /* one layer's window: [kv] [*, dim]; [f8]: the table's layout */
+    int row0, ld_v;            /* window row of row `skip`; ld_v: rows the window has in all */
+    void *const *page_k;       /* [(rows - skip) / page_rows] pages of [kv] [page_rows, dim] */
+    void *const *page_v;       /* NULL, both: no pages */
+    int page_rows;
+    int page_turned;                 /* non-zero: pages get turned keys */
+    float q_scale, k_scale, v_scale; /* 0, all: nothing is [f8] */
 };
 
 /* VAE norm (model.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ). */
@@ -198,6 +243,8 @@ struct kt_i420_args {
 struct kt_kernels {
     const char *name; /* "cpu-ref", "cpu-avx2", "cpu-avx512", "cuda-fp32", "cuda-bf16" */
     enum kt_dtype act_dtype, kv_dtype;
+    int f8_size;       /* bytes of one [f8], 0: this table has none */
+    int f8_heads_only; /* attention in [f8] takes this head_dim only, 0: any */
 
     int (*queue_create)(struct kt_queue **q, const struct kt_queue_params *p);
     void (*queue_destroy)(struct kt_queue **q); /* NULL and *NULL accepted */
@@ -220,6 +267,8 @@ struct kt_kernels {
     int (*zero)(struct kt_queue *q, void *dst, size_t bytes);
     int (*to_act)(struct kt_queue *q, void *y, const float *x, size_t n); /* f32 -> [act] */
     int (*to_f32)(struct kt_queue *q, float *y, const void *x, size_t n); /* [act] -> f32 */
+    /* [act] -> [f8]; in place allowed where both have one size. NULL without f8_size. */
+    int (*to_f8)(struct kt_queue *q, void *y, const void *x, size_t n, float scale);
 
     int (*linear_create)(struct kt_linear **l, struct kt_queue *q, const struct kt_linear_desc *d);
     void (*linear_destroy)(struct kt_linear **l);
@@ -239,6 +288,11 @@ struct kt_kernels {
     int (*unpatchify)(struct kt_queue *q, const struct kt_patch_args *a); /* f32 -> f32 */
     int (*sample_step)(struct kt_queue *q, const struct kt_sample_step_args *a);
     int (*to_i420)(struct kt_queue *q, const struct kt_i420_args *a);
+
+    /* Fused ops, NULL where a table has none: call them through kt_residual_norm and kt_kv_store.
+     */
+    int (*residual_norm)(struct kt_queue *q, const struct kt_residual_norm_args *a);
+    int (*kv_store)(struct kt_queue *q, const struct kt_kv_store_args *a);
 
     /* y[i] = a[i] * gelu_tanh(b[i]) (UMT5's gated FFN). */
     int (*mul_gelu)(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
@@ -267,6 +321,23 @@ struct kt_kernels {
     int (*copy_rows)(struct kt_queue *q, void *dst, size_t dst_stride, const void *src,
                      size_t src_stride, int rows, size_t row_bytes);
 };
+
+/* The table's own fused op, or the same made of its simple ones: what a fused op is compared with.
+ * -ENOTSUP: [f8] asked of a table that has none. */
+int kt_residual_norm(const struct kt_kernels *k, struct kt_queue *q,
+                     const struct kt_residual_norm_args *a);
+int kt_kv_store(const struct kt_kernels *k, struct kt_queue *q, const struct kt_kv_store_args *a);
+
+/* Linear and attention that may be [f8]: the table's own, or computed in fp32 on rounded values
+ * where [f8] is as wide as [act]. `n`: columns of y, dense. */
+int kt_linear_create(const struct kt_kernels *k, struct kt_linear **l, struct kt_queue *q,
+                     const struct kt_linear_desc *d);
+int kt_linear(const struct kt_kernels *k, struct kt_queue *q, const struct kt_linear *l,
+              const struct kt_linear_args *a, int n);
+int kt_attention(const struct kt_kernels *k, struct kt_queue *q, const struct kt_attention_args *a);
+
+/* The fp32 value that e4m3 keeps of x: to nearest, ties to even, saturating at 448. */
+float kt_f8_round(float x);
 
 /* Levels a CPU table may use, later ones over earlier; a mask bit that is clear turns the level
  * off. DNNL serves machines that SIMD does not know; AVX512 widens SIMD: alone it does nothing. A

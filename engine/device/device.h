@@ -12,7 +12,8 @@
 
 struct kt_device_params {
     const char *kind;            /* "cpu" (NULL too), "cuda" (the first card) or "cuda:N" */
-    enum kt_precision precision; /* CPU: AUTO or FP32 */
+    enum kt_precision precision; /* CPU: AUTO or FP32; FP8: fp32 on values
+                                    rounded to 8 bits, to see what they cost */
     int threads;                 /* CPU worker threads; 0: all cores of the machine */
     unsigned cpu_mask;           /* KT_CPU_*; used when `cpu_mask_set` */
     int cpu_mask_set;            /* non-zero: use cpu_mask, else every level there is */
@@ -31,11 +32,16 @@ struct kt_device {
     struct kt_kernels k;
     struct kt_queue *q;
     size_t act_size, kv_size; /* bytes of one [act] and one [kv] element */
+    int f8;                   /* opened with KT_PRECISION_FP8: [f8] where the model allows it */
     int threads;
     struct kt_device_stats stats;
     struct kt_device_block *blocks; /* what is allocated, in no order */
     size_t block_count, block_max;
 };
+
+/* "auto", "fp32", "bf16" or "fp8". -EINVAL for another word. */
+int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error *err);
+const char *kt_precision_name(enum kt_precision p);
 
 /* Opens the device. Errors: -EINVAL unknown kind, or a precision that it has not; -ENOTSUP a kind
  * that this build has not; -ENODEV no such card; -ENOMEM. */

@@ -12,10 +12,11 @@ struct part {
     int rows;
 };
 
-/* Stacks `count` matrices [rows, k] and their biases into one linear. Names are prefix + part. */
+/* Stacks `count` matrices [rows, k] and their biases into one linear. Names are prefix + part.
+ * x_scale: of an 8-bit linear, else 0. */
 static int load_stacked(struct kt_dit *d, const struct kt_safetensors *st, struct kt_linear **out,
                         const char *prefix, const struct part *parts, int count, int k,
-                        struct kt_error *err)
+                        float x_scale, struct kt_error *err)
 {
     int n = 0, at = 0, rc = 0;
     for (int i = 0; i < count; i++) {
@@ -40,8 +41,9 @@ static int load_stacked(struct kt_dit *d, const struct kt_safetensors *st, struc
         }
     }
     if (rc == 0) {
-        struct kt_linear_desc desc = {.n = n, .k = k, .dtype = KT_F32, .weight = w, .bias = b};
-        rc = d->dev->k.linear_create(out, d->dev->q, &desc);
+        struct kt_linear_desc desc = {
+            .n = n, .k = k, .dtype = KT_F32, .weight = w, .bias = b, .x_scale = x_scale};
+        rc = kt_linear_create(&d->dev->k, out, d->dev->q, &desc);
         if (rc < 0) {
             kt_fail(err, rc, "%s%s: cannot prepare the matrix", prefix, parts[0].name);
         }
@@ -74,14 +76,19 @@ static int load_layer(struct kt_dit *d, const struct kt_safetensors *st, int ind
         struct kt_linear **out;
         struct part parts[3];
         int count, k;
+        float x_scale;
     } linears[] = {
-        {&l->qkv, {{"self_attn.q", dim}, {"self_attn.k", dim}, {"self_attn.v", dim}}, 3, dim},
-        {&l->o, {{"self_attn.o", dim}}, 1, dim},
-        {&l->cross_q, {{"cross_attn.q", dim}}, 1, dim},
-        {&l->cross_kv, {{"cross_attn.k", dim}, {"cross_attn.v", dim}}, 2, dim},
-        {&l->cross_o, {{"cross_attn.o", dim}}, 1, dim},
-        {&l->ffn_up, {{"ffn.0", ffn}}, 1, dim},
-        {&l->ffn_down, {{"ffn.2", dim}}, 1, ffn},
+        {&l->qkv,
+         {{"self_attn.q", dim}, {"self_attn.k", dim}, {"self_attn.v", dim}},
+         3,
+         dim,
+         l->scales.qkv_in},
+        {&l->o, {{"self_attn.o", dim}}, 1, dim, l->scales.v},
+        {&l->cross_q, {{"cross_attn.q", dim}}, 1, dim, 0},
+        {&l->cross_kv, {{"cross_attn.k", dim}, {"cross_attn.v", dim}}, 2, dim, 0},
+        {&l->cross_o, {{"cross_attn.o", dim}}, 1, dim, 0},
+        {&l->ffn_up, {{"ffn.0", ffn}}, 1, dim, l->scales.ffn_in},
+        {&l->ffn_down, {{"ffn.2", dim}}, 1, ffn, l->scales.ffn_mid},
     };
     const struct {
         float **out;
@@ -99,7 +106,7 @@ static int load_layer(struct kt_dit *d, const struct kt_safetensors *st, int ind
     int rc = 0;
     for (size_t i = 0; i < sizeof(linears) / sizeof(linears[0]) && rc == 0; i++) {
         rc = load_stacked(d, st, linears[i].out, prefix, linears[i].parts, linears[i].count,
-                          linears[i].k, err);
+                          linears[i].k, linears[i].x_scale, err);
     }
     for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]) && rc == 0; i++) {
         rc = load_vector(d, st, vectors[i].out, prefix, vectors[i].name, err);
@@ -136,12 +143,12 @@ static int load_weights(struct kt_dit *d, const struct kt_safetensors *st, struc
     int rc;
     if ((rc = load_patch(d, st, err)) < 0 ||
         (rc = load_stacked(d, st, &d->text0, "", (struct part[]){{"text_embedding.0", c->dim}}, 1,
-                           c->text_dim, err)) < 0 ||
+                           c->text_dim, 0, err)) < 0 ||
         (rc = load_stacked(d, st, &d->text2, "", (struct part[]){{"text_embedding.2", c->dim}}, 1,
-                           c->dim, err)) < 0 ||
+                           c->dim, 0, err)) < 0 ||
         (rc = load_stacked(d, st, &d->head, "",
                            (struct part[]){{"head.head", c->out_dim * c->patch_h * c->patch_w}}, 1,
-                           c->dim, err)) < 0) {
+                           c->dim, 0, err)) < 0) {
         return rc;
     }
     for (int i = 0; i < c->num_layers && rc == 0; i++) {
@@ -252,9 +259,10 @@ int kt_dit_open(struct kt_dit **dit, struct kt_device *dev, const struct kt_dit_
         rc = kt_fail(err, -ENOMEM, "dit: out of memory");
         goto error;
     }
-    if ((rc = load_weights(d, p->weights, err)) < 0 ||
-        (rc = kt_modulation_init(&d->mod, dev, &d->c, p->weights, t, d->clean_row + 1, err)) < 0 ||
-        (rc = alloc_scratch(d, err)) < 0 || (rc = fill_slot_rope(d)) < 0) {
+    if ((rc = kt_modulation_init(&d->mod, dev, &d->c, p->weights, t, d->clean_row + 1, err)) < 0 ||
+        (rc = kt_dit_find_scales(d, p->weights, err)) < 0 ||
+        (rc = load_weights(d, p->weights, err)) < 0 || (rc = alloc_scratch(d, err)) < 0 ||
+        (rc = fill_slot_rope(d)) < 0) {
         goto error;
     }
     *dit = d;

@@ -93,6 +93,29 @@ static void add_rows(float *out, const float *table, const double *e, int rows, 
     }
 }
 
+/* LN(x) * (1 + scale) + shift, where the norm of LN(x) is at most sqrt(dim). */
+static void widen(struct kt_reach *r, const float *shift, const float *scale, int dim)
+{
+    float root = sqrtf((float)dim), factor = 0, squares = 0;
+    for (int i = 0; i < dim; i++) {
+        factor = fmaxf(factor, fabsf(1.0f + scale[i]));
+        squares += shift[i] * shift[i];
+        r->largest = fmaxf(r->largest, root * fabsf(1.0f + scale[i]) + fabsf(shift[i]));
+    }
+    r->norm = fmaxf(r->norm, root * factor + sqrtf(squares));
+}
+
+static struct kt_reach *find_reach(const float *layer, const struct kt_dit_config *c, int rows)
+{
+    size_t layers = (size_t)c->num_layers, dim = (size_t)c->dim;
+    struct kt_reach *reach = calloc(2 * layers, sizeof(*reach));
+    for (size_t at = 0; reach && at < (size_t)rows * layers; at++, layer += 6 * dim) {
+        widen(&reach[2 * (at % layers)], layer, layer + dim, c->dim);
+        widen(&reach[2 * (at % layers) + 1], layer + 3 * dim, layer + 4 * dim, c->dim);
+    }
+    return reach;
+}
+
 int kt_modulation_init(struct kt_modulation *m, struct kt_device *dev,
                        const struct kt_dit_config *c, const struct kt_safetensors *st,
                        const float *t, int rows, struct kt_error *err)
@@ -135,7 +158,8 @@ int kt_modulation_init(struct kt_modulation *m, struct kt_device *dev,
     }
     m->layer = kt_device_alloc_f32(dev, layer, per_row * (size_t)rows, "dit modulation");
     m->head = kt_device_alloc_f32(dev, head, per_head * (size_t)rows, "dit head modulation");
-    rc = m->layer && m->head ? 0 : kt_fail(err, -ENOMEM, "modulation: out of device memory");
+    m->reach = find_reach(layer, c, rows);
+    rc = m->layer && m->head && m->reach ? 0 : kt_fail(err, -ENOMEM, "modulation: out of memory");
 done:
     free(layer_table);
     free(head_table);
@@ -149,5 +173,6 @@ void kt_modulation_finish(struct kt_modulation *m, struct kt_device *dev)
 {
     kt_device_free(dev, m->layer);
     kt_device_free(dev, m->head);
+    free(m->reach);
     *m = (struct kt_modulation){0};
 }

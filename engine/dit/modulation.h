@@ -13,11 +13,17 @@
 #include "engine/model/config.h"
 #include "engine/weights/safetensors.h"
 
+/* The largest entry and the largest Euclidean norm that a modulated row can have. */
+struct kt_reach {
+    float largest, norm;
+};
+
 struct kt_modulation {
     int rows; /* timesteps tabled */
     float
         *layer; /* [f32] [rows, layers, 6, dim]: shift, scale, gate of attention, then of the FFN */
-    float *head; /* [f32] [rows, 2, dim]: shift, scale */
+    float *head;            /* [f32] [rows, 2, dim]: shift, scale */
+    struct kt_reach *reach; /* host [layers, 2]: into attention, into the FFN, over all rows */
 };
 
 /* Row i serves timestep t[i]. Errors: of kt_safetensors_expect, -ENOMEM. */

@@ -9,7 +9,13 @@
 
 struct json_t;
 
-enum { KT_STEPS_MAX = 16, KT_VAE_LEVELS_MAX = 6, KT_Z_DIM_MAX = 64, KT_FILE_NAME_MAX = 128 };
+enum {
+    KT_STEPS_MAX = 16,
+    KT_VAE_LEVELS_MAX = 6,
+    KT_Z_DIM_MAX = 64,
+    KT_FILE_NAME_MAX = 128,
+    KT_F8_SKIP_MAX = 64
+};
 
 struct kt_text_config { /* UMT5 encoder */
     char file[KT_FILE_NAME_MAX], tokenizer[KT_FILE_NAME_MAX];
@@ -24,6 +30,8 @@ struct kt_dit_config {
     int patch_h, patch_w;   /* patch_size[0] must be 1 */
     int latent_h, latent_w; /* latent pixels; from video size / 8, or given */
     float eps;
+    int f8_skips,
+        f8_skip[KT_F8_SKIP_MAX]; /* layers left in 16 bits when the device computes in 8 */
 };
 
 enum kt_vae_kind { KT_VAE_NONE = 0, KT_VAE_WAN = 1, KT_VAE_TAEHV = 2 };

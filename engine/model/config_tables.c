@@ -40,6 +40,8 @@ void kt_dit_fields(struct kt_field *f, struct kt_dit_config *d, int patch[3])
         {"out_dim", KT_FIELD_INT, &d->out_dim, .min = 1, .max = KT_Z_DIM_MAX},
         {"patch_size", KT_FIELD_INT, patch, .min = 1, .max = 16, .count_min = 3, .count_max = 3},
         {"eps", KT_FIELD_FLOAT, &d->eps, EPS_RANGE},
+        {"f8_skip", KT_FIELD_INT, d->f8_skip, .min = 0, .max = LAYERS_MAX - 1, .count_min = 1,
+         .count_max = KT_F8_SKIP_MAX, .count = &d->f8_skips, .optional = 1},
     };
     memcpy(f, table, sizeof(table));
 }

@@ -8,7 +8,7 @@
 
 enum {
     KT_TEXT_FIELDS = 10,
-    KT_DIT_FIELDS = 11,
+    KT_DIT_FIELDS = 12,
     KT_WAN_FIELDS = 5,
     KT_TAEHV_FIELDS = 5,
     KT_SAMPLER_FIELDS = 8,

@@ -41,6 +41,7 @@ int kt_ref_to_planar(struct kt_queue *q, float *y, const void *x, int t, int h, 
 int kt_ref_copy_rows(struct kt_queue *q, void *dst, size_t dst_stride, const void *src,
                      size_t src_stride, int rows, size_t row_bytes);
 
+int kt_ref_to_f8(struct kt_queue *q, void *y, const void *x, size_t n, float scale);
 int kt_ref_to_i420(struct kt_queue *q, const struct kt_i420_args *a);
 int kt_ref_noise(struct kt_queue *q, float *out, int n, uint64_t seed, uint64_t stream);
 

@@ -11,6 +11,8 @@ static void fill_reference(struct kt_kernels *k)
         .name = "cpu-ref",
         .act_dtype = KT_F32,
         .kv_dtype = KT_F32,
+        .f8_size = sizeof(float),
+        .to_f8 = kt_ref_to_f8,
         .queue_create = kt_cpu_queue_create,
         .queue_destroy = kt_cpu_queue_destroy,
         .queue_stats = kt_cpu_queue_stats,

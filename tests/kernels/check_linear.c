@@ -77,7 +77,7 @@ static void check_shape(struct ck *c, const struct shape *s, enum ck_fill fill)
     struct kt_linear *ref = NULL, *l = NULL;
     ck_status(r, c->ref.linear_create(&ref, c->ref_q, &d));
     ck_status(r, c->level.linear_create(&l, c->q, &d));
-    struct kt_linear_args a = {x, want, s->m, ld_x, ld_y, s->act, 0};
+    struct kt_linear_args a = {x, want, s->m, ld_x, ld_y, s->act, 0, 0};
     ck_status(r, c->ref.linear(c->ref_q, ref, &a));
     a.y = got;
     ck_status(r, c->level.linear(c->q, l, &a));

@@ -66,7 +66,7 @@ static void test_linear(void **state)
     for (int act = KT_ACT_NONE; act <= KT_ACT_SILU; act++) {
         float y[M * LD_Y];
         memset(y, 0, sizeof(y));
-        const struct kt_linear_args a = {x, y, M, LD_X, LD_Y, (enum kt_act)act, 0};
+        const struct kt_linear_args a = {x, y, M, LD_X, LD_Y, (enum kt_act)act, 0, 0};
         assert_int_equal(0, k.linear(q, l, &a));
         for (int r = 0; r < M; r++) {
             for (int j = 0; j < N; j++) {
@@ -277,7 +277,7 @@ static void test_attention(void **state)
           *vv = random_array(TK * LD, 3);
     float *bias = random_array(H * TQ * TK, 4), y[TQ * H * D];
     const struct kt_attention_args a = {qq, kk, vv, y, TQ,   TK,   H,   D,
-                                        LD, LD, LD, 0, bias, 0.7f, 1.5f};
+                                        LD, LD, LD, 0, bias, 0.7f, 1.5f, 0};
     assert_int_equal(0, k.attention(q, &a));
     for (int i = 0; i < TQ * H * D; i++) {
         const int r = i / (H * D), h = i / D % H;

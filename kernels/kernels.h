@@ -250,6 +250,8 @@ struct kt_kernels {
     void (*queue_destroy)(struct kt_queue **q); /* NULL and *NULL accepted */
     void (*queue_stats)(const struct kt_queue *q, struct kt_queue_stats *out);
     int (*queue_sync)(struct kt_queue *q); /* wait until all ops finished */
+    /* What the last op that failed with more than a bad argument said, "" for nothing. */
+    const char *(*queue_error)(const struct kt_queue *q);
 
     /* Memory of the queue's device, 64-byte aligned, not cleared; NULL when there is none. Freeing
      * waits for what still uses it. */

@@ -62,7 +62,7 @@ job_style() {
 }
 
 job_build() {
-    configure build-test/gcc -Dwerror=true && quiet gcc-build ninja -C build-test/gcc && passed=1
+    configure build-test/gcc -Dwerror=true -Dcuda=disabled && quiet gcc-build ninja -C build-test/gcc && passed=1
 }
 
 job_suites() {
@@ -71,10 +71,23 @@ job_suites() {
     meson_test build-test/gcc suites --timeout-multiplier 3
 }
 
+# The CUDA build compiles and links where nvcc is; running it needs a card (tests/kernels, checkkern
+# --device cuda).
+job_cuda() {
+    command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || {
+        echo "skipped: there is no nvcc"
+        skipped=1
+        return 0
+    }
+    configure build-test/cuda -Dwerror=true -Dcuda=enabled &&
+        quiet cuda-build ninja -C build-test/cuda cli/kinetype tests/kernels/checkkern && passed=1
+}
+
 # The sanitizers leave out the large golden cases: the tiny ones run the same code.
 job_asan() {
     proc_there || return 0
-    configure build-test/asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false &&
+    configure build-test/asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dcuda=disabled &&
         quiet asan-build ninja -C build-test/asan || return 1
     ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1 \
         UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
@@ -86,14 +99,14 @@ job_asan() {
 job_tsan() {
     proc_there || return 0
     configure build-test/tsan -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false \
-        -Ddnnl=disabled && quiet tsan-build ninja -C build-test/tsan || return 1
+        -Ddnnl=disabled -Dcuda=disabled && quiet tsan-build ninja -C build-test/tsan || return 1
     TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
         meson_test build-test/tsan tsan --timeout-multiplier 10 --no-suite golden \
         --suite proto --suite server --suite engine
 }
 
 job_clang() {
-    CC=clang CXX=clang++ configure build-test/clang -Dwerror=true &&
+    CC=clang CXX=clang++ configure build-test/clang -Dwerror=true -Dcuda=disabled &&
         quiet clang-build ninja -C build-test/clang || return 1
     meson_test build-test/clang clang --timeout-multiplier 3 --no-suite web
 }
@@ -126,8 +139,8 @@ run_jobs() {
     local jobs=() job
     set +e # a failing job is counted, not fatal
     case ${1-} in
-    '') jobs=(style build suites asan tsan) ;;
-    --full) jobs=(style build suites asan tsan clang tidy) ;;
+    '') jobs=(style build cuda suites asan tsan) ;;
+    --full) jobs=(style build cuda suites asan tsan clang tidy) ;;
     *) jobs=("$@") ;;
     esac
     for job in "${jobs[@]}"; do

@@ -77,6 +77,12 @@ int kt_cpu_queue_sync(struct kt_queue *q)
     return q ? 0 : -EINVAL;
 }
 
+const char *kt_cpu_queue_error(const struct kt_queue *q)
+{
+    (void)q;
+    return "";
+}
+
 static float f32_from_f16(uint16_t bits)
 {
     const uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;

@@ -26,6 +26,7 @@ int kt_cpu_queue_create(struct kt_queue **q, const struct kt_queue_params *p);
 void kt_cpu_queue_destroy(struct kt_queue **q);
 void kt_cpu_queue_stats(const struct kt_queue *q, struct kt_queue_stats *out);
 int kt_cpu_queue_sync(struct kt_queue *q);
+const char *kt_cpu_queue_error(const struct kt_queue *q);
 
 /* Weights are [inputs, outputs], outputs contiguous: a sum over inputs then runs over neighbouring
  * outputs at once without changing the order of any single sum. */

@@ -17,6 +17,7 @@ static void fill_reference(struct kt_kernels *k)
         .queue_destroy = kt_cpu_queue_destroy,
         .queue_stats = kt_cpu_queue_stats,
         .queue_sync = kt_cpu_queue_sync,
+        .queue_error = kt_cpu_queue_error,
         .mem_alloc = kt_cpu_mem_alloc,
         .mem_free = kt_cpu_mem_free,
         .host_alloc = kt_cpu_mem_alloc,

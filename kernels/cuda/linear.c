@@ -1,0 +1,99 @@
+/* Linears: cublasLt where it has code for the shape, else a kernel of our own. In bf16 the bias and
+ * GELU are the library's epilogue; in fp32 the activation is a kernel of ours, because the proof
+ * path wants its exact exponential. */
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/matmul.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void ktc_linear_destroy(struct kt_linear **l)
+{
+    if (!l || !*l) {
+        return;
+    }
+    cudaFree((*l)->weight);
+    cudaFree((*l)->bias);
+    cudaFree((*l)->bias_act);
+    free(*l);
+    *l = NULL;
+}
+
+int ktc_linear_create(struct kt_linear **l, struct kt_queue *q, const struct kt_linear_desc *d)
+{
+    if (!l || !q || !d || d->n < 1 || d->k < 1 || !d->weight || !ktc_dtype_size(d->dtype)) {
+        return -EINVAL;
+    }
+    struct kt_linear *made = calloc(1, sizeof(*made));
+    if (!made) {
+        return -ENOMEM;
+    }
+    *made = (struct kt_linear){.n = d->n, .k = d->k, .f8 = d->f8};
+    int rc = ktc_upload_act(q, &made->weight, d->weight, d->dtype, (size_t)d->n * (size_t)d->k);
+    if (rc == 0 && d->bias) {
+        rc = ktc_upload_f32(q, &made->bias, d->bias, d->dtype, (size_t)d->n);
+    }
+    if (rc == 0 && d->bias && q->bf16) {
+        rc = ktc_upload_act(q, &made->bias_act, d->bias, d->dtype, (size_t)d->n);
+    }
+    if (rc < 0) {
+        ktc_linear_destroy(&made);
+        return rc;
+    }
+    *l = made;
+    return 0;
+}
+
+static int generic(struct kt_queue *q, const struct kt_linear *l, const struct kt_linear_args *a,
+                   int ld_x, int ld_y)
+{
+    const struct ktc_linear_call c = {.x = a->x,
+                                      .w = l->weight,
+                                      .y = a->y,
+                                      .bias = l->bias,
+                                      .m = a->m,
+                                      .n = l->n,
+                                      .k = l->k,
+                                      .ld_x = ld_x,
+                                      .ld_y = ld_y,
+                                      .y_f32 = a->y_f32,
+                                      .act = a->act};
+    return ktc_launched(q, ktc_linear_generic(q->stream, q->bf16, &c), "linear");
+}
+
+int ktc_linear(struct kt_queue *q, const struct kt_linear *l, const struct kt_linear_args *a)
+{
+    const int ld_x = a->ld_x ? a->ld_x : l->k, ld_y = a->ld_y ? a->ld_y : l->n;
+    if (a->m < 0 || ld_x < l->k || ld_y < l->n) {
+        return -EINVAL;
+    }
+    int rc = ktc_enter(q);
+    if (rc < 0 || a->m == 0) {
+        return rc;
+    }
+    const int wide = !q->bf16 || a->y_f32; /* y is fp32 */
+    const int gelu = a->act == KT_ACT_GELU_TANH && !wide && l->bias;
+    const struct ktc_product p = {.x = a->x,
+                                  .w = l->weight,
+                                  .y = a->y,
+                                  .m = a->m,
+                                  .n = l->n,
+                                  .k = l->k,
+                                  .ld_x = ld_x,
+                                  .ld_w = l->k,
+                                  .ld_y = ld_y,
+                                  .bf16 = q->bf16,
+                                  .y_f32 = a->y_f32,
+                                  .alpha = 1.0f,
+                                  .bias = wide ? (const void *)l->bias : l->bias_act,
+                                  .gelu = gelu};
+    rc = ktc_matmul(q, &p);
+    if (rc == -EOPNOTSUPP) {
+        return generic(q, l, a, ld_x, ld_y);
+    }
+    if (rc < 0 || a->act == KT_ACT_NONE || gelu) {
+        return rc;
+    }
+    return ktc_launched(q, ktc_activate(q->stream, !wide, a->y, NULL, a->m, l->n, ld_y, a->act),
+                        "activation");
+}

@@ -21,14 +21,15 @@ void ktc_linear_destroy(struct kt_linear **l)
 
 int ktc_linear_create(struct kt_linear **l, struct kt_queue *q, const struct kt_linear_desc *d)
 {
-    if (!l || !q || !d || d->n < 1 || d->k < 1 || !d->weight || !ktc_dtype_size(d->dtype)) {
+    if (!l || !q || !d || d->n < 1 || d->k < 1 || !d->weight || !ktc_dtype_size(d->dtype) ||
+        d->x_scale > 0) {
         return -EINVAL;
     }
     struct kt_linear *made = calloc(1, sizeof(*made));
     if (!made) {
         return -ENOMEM;
     }
-    *made = (struct kt_linear){.n = d->n, .k = d->k, .f8 = d->f8};
+    *made = (struct kt_linear){.n = d->n, .k = d->k};
     int rc = ktc_upload_act(q, &made->weight, d->weight, d->dtype, (size_t)d->n * (size_t)d->k);
     if (rc == 0 && d->bias) {
         rc = ktc_upload_f32(q, &made->bias, d->bias, d->dtype, (size_t)d->n);

@@ -85,7 +85,7 @@ int ktc_conv(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_a
 int ktc_attention(struct kt_queue *q, const struct kt_attention_args *a);
 
 struct kt_linear {
-    int n, k, f8;
+    int n, k;
     void *weight;   /* [act] [n, k] */
     float *bias;    /* [f32] [n] or NULL */
     void *bias_act; /* [act] [n] or NULL: what cublasLt adds to an [act] result */

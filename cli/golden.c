@@ -225,6 +225,16 @@ static int run_rollout(struct golden *g)
     return rc;
 }
 
+/* The device and the case's weights, for the cases of one part. On error what was opened stays the
+ * caller's to close. */
+static int open_weights(struct golden *g, struct kt_device **dev, struct kt_safetensors **st)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/weights.safetensors", g->dir);
+    int rc = kt_device_open(dev, &g->device, &g->err);
+    return rc < 0 ? rc : kt_safetensors_open(st, path, &g->err);
+}
+
 /* ---- umt5_encoder ---- */
 
 static int encode_case(struct golden *g, struct kt_device *dev, struct kt_text_encoder *enc,
@@ -263,12 +273,7 @@ static int run_text(struct golden *g)
     struct kt_device *dev = NULL;
     struct kt_text_encoder *enc = NULL;
     struct kt_safetensors *st = NULL;
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/weights.safetensors", g->dir);
-    int rc = kt_device_open(&dev, &g->device, &g->err);
-    if (rc == 0) {
-        rc = kt_safetensors_open(&st, path, &g->err);
-    }
+    int rc = open_weights(g, &dev, &st);
     if (rc == 0) {
         rc = kt_text_encoder_open(&enc, dev, &g->config.text, st, &g->err);
     }
@@ -385,12 +390,7 @@ static int run_vae(struct golden *g)
     struct kt_device *dev = NULL;
     struct kt_vae *vae = NULL;
     struct kt_safetensors *st = NULL;
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/weights.safetensors", g->dir);
-    int rc = kt_device_open(&dev, &g->device, &g->err);
-    if (rc == 0) {
-        rc = kt_safetensors_open(&st, path, &g->err);
-    }
+    int rc = open_weights(g, &dev, &st);
     if (rc == 0) {
         struct kt_vae_params p = {.config = &g->config.vae,
                                   .weights = st,

@@ -167,10 +167,17 @@ static void count(struct kt_lane *lane, uint64_t *counter, uint64_t n)
     pthread_mutex_unlock(&lane->lock);
 }
 
-static void note_ms(struct kt_lane *lane, double *last, double ms)
+static void note_busy(struct kt_lane *lane, double ms)
 {
     pthread_mutex_lock(&lane->lock);
     lane->stats.busy_ms += ms;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void note_ms(struct kt_lane *lane, double *last, double ms)
+{
+    note_busy(lane, ms);
+    pthread_mutex_lock(&lane->lock);
     *last = ms;
     pthread_mutex_unlock(&lane->lock);
 }
@@ -364,7 +371,7 @@ static int run_block_part(struct kt_lane *lane, struct lane_session *s, enum kt_
         count(lane, &lane->stats.blocks, 1);
     }
     s->block_ms += kt_ms_since(start);
-    note_ms(lane, &lane->stats.last_block_ms, kt_ms_since(start));
+    note_busy(lane, kt_ms_since(start));
     for (int i = 1; rc == 0 && kind == KT_JOB_COMMIT && i <= lane->info.block_latents; i++) {
         int64_t latent = kt_timeline_latents(s->timeline) - i;
         s->denoise_ms[latent % KT_LANE_LATENTS_NOTED] = (float)s->block_ms;

@@ -102,7 +102,7 @@ struct kt_lane_params {
 struct kt_lane_stats { /* counters since open, readable from the loop thread */
     uint64_t blocks, steps, recaches, decodes, frames, abandoned_blocks, discarded_frames;
     uint64_t commands_dropped, events_stalled;
-    double busy_ms, last_text_ms, last_recache_ms, last_block_ms, last_decode_ms;
+    double busy_ms, last_text_ms, last_recache_ms, last_decode_ms;
     int frames_free, frames_total;
 };
 

@@ -48,12 +48,12 @@ static void print_sampler(const struct kt_sampler_config *s)
 
 static int print_model(const char *dir, const struct kt_model_config *c)
 {
-    double tokens = (double)(c->dit.latent_h / c->dit.patch_h) * (c->dit.latent_w / c->dit.patch_w);
+    int tokens = c->dit.latent_h / c->dit.patch_h * (c->dit.latent_w / c->dit.patch_w);
     double page = 2.0 * c->dit.num_layers * tokens * c->dit.dim * sizeof(float);
     int rc = 0;
     printf("%s: %dx%d at %d frames/s\n", c->name, c->width, c->height, c->fps);
     print_sampler(&c->sampler);
-    printf("  dit      dim %d, %d layers, %d heads, %.0f tokens a latent, page %.2f MB (fp32)\n",
+    printf("  dit      dim %d, %d layers, %d heads, %d tokens a latent, page %.2f MB (fp32)\n",
            c->dit.dim, c->dit.num_layers, c->dit.num_heads, tokens, page / 1e6);
     if (c->text.vocab) {
         printf("  text     dim %d, %d layers, vocab %d, at most %d tokens\n", c->text.dim,

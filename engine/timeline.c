@@ -280,11 +280,11 @@ int kt_timeline_block_step(struct kt_timeline *t, struct kt_error *err)
     return b->next < b->steps;
 }
 
-static int write_clean(struct kt_timeline *t, struct kt_slab_item **clean)
+static int write_clean(struct kt_timeline *t, struct kt_slab_item **clean, int frames)
 {
     struct kt_engine *e = t->engine;
     size_t bytes = e->latent_floats * sizeof(float);
-    for (int f = 0; f < e->config.sampler.num_frame_per_block; f++) {
+    for (int f = 0; f < frames; f++) {
         int rc = e->dev->k.copy_rows(e->dev->q, clean[f]->data, 0,
                                      t->block.x + e->latent_floats * (size_t)f, 0, 1, bytes);
         if (rc < 0) {
@@ -321,7 +321,7 @@ int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
     pass.pages = pages;
     rc = kt_dit_run(e->dit, &pass, err);
     if (rc == 0) {
-        rc = write_clean(t, clean);
+        rc = write_clean(t, clean, frames);
     }
     if (rc < 0) {
         unref_items(pages, frames);

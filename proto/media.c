@@ -58,7 +58,7 @@ void kt_media_pack(uint8_t *out, const struct kt_media_header *h)
     put64(out + 32, h->pts_us);
     put64(out + KT_MEDIA_SERVER_US_AT, h->server_us);
     for (int i = 0; i < KT_TIMING_COUNT; i++) {
-        put16(out + 48 + 2 * i, h->timings[i]);
+        put16(out + 48 + 2 * (ptrdiff_t)i, h->timings[i]);
     }
     put16(out + 64, h->width);
     put16(out + 66, h->height);
@@ -112,7 +112,7 @@ static void read_fields(struct kt_media_header *h, const uint8_t *in)
     h->pts_us = get64(in + 32);
     h->server_us = get64(in + KT_MEDIA_SERVER_US_AT);
     for (int i = 0; i < KT_TIMING_COUNT; i++) {
-        h->timings[i] = get16(in + 48 + 2 * i);
+        h->timings[i] = get16(in + 48 + 2 * (ptrdiff_t)i);
     }
     h->width = get16(in + 64);
     h->height = get16(in + 66);

@@ -122,7 +122,7 @@ int64_t kt_client_service(struct kt_client *c, int64_t now_us)
         return INT64_MAX;
     }
     const int64_t oldest = kt_outq_oldest_us(&c->outq);
-    int64_t deadline = oldest == INT64_MAX ? oldest : oldest + KT_UNREAD_MS * 1000;
+    int64_t deadline = oldest == INT64_MAX ? oldest : oldest + KT_UNREAD_MS * INT64_C(1000);
     if (now_us >= deadline) {
         kt_log(c->log, KT_LOG_WARN, "client %u: has read nothing for %d ms, closing", c->id,
                KT_UNREAD_MS);
@@ -131,7 +131,7 @@ int64_t kt_client_service(struct kt_client *c, int64_t now_us)
         return INT64_MAX;
     }
     if (c->state == KT_CLIENT_GREETING) {
-        const int64_t hello = c->opened_us + KT_HELLO_MS * 1000;
+        const int64_t hello = c->opened_us + KT_HELLO_MS * INT64_C(1000);
         if (now_us >= hello) {
             kt_fault_set(&fault, KT_FAULT_HELLO_TIMEOUT, "no hello within %d ms", KT_HELLO_MS);
             kt_client_fault(c, &fault);

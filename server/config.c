@@ -129,8 +129,7 @@ static int set_string(struct kt_serve_config *c, const struct key *k, const json
         base = ""; /* an empty path stays empty */
     }
     char *out = (char *)c + k->offset;
-    memcpy(out, base, strlen(base));
-    strcpy(out + strlen(base), s);
+    snprintf(out, n + 1, "%s%s", base, s);
     return 0;
 }
 

@@ -79,7 +79,7 @@ void kt_conn_close(struct kt_conn *c, int code, const char *reason)
         return;
     }
     c->close_code = code;
-    c->close_deadline_us = now_us() + GOODBYE_MS * 1000;
+    c->close_deadline_us = now_us() + GOODBYE_MS * INT64_C(1000);
     snprintf(c->close_reason, sizeof(c->close_reason), "%s", reason);
     lws_callback_on_writable(c->wsi);
 }
@@ -91,7 +91,7 @@ static void kill_conn(struct kt_conn *c)
 {
     c->close_now = 0;
     c->killed = 1;
-    c->close_deadline_us = now_us() + GOODBYE_MS * 1000;
+    c->close_deadline_us = now_us() + GOODBYE_MS * INT64_C(1000);
     lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, (unsigned char *)c->close_reason,
                      strlen(c->close_reason));
     lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
@@ -108,7 +108,7 @@ static int64_t kill_due(struct kt_loop *loop)
         }
         int64_t again = c->close_deadline_us;
         if (c->close_now || now_us() >= again) {
-            again = now_us() + GOODBYE_MS * 1000;
+            again = now_us() + GOODBYE_MS * INT64_C(1000);
             kill_conn(c); /* it may be gone now */
         }
         deadline = again < deadline ? again : deadline;

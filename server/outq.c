@@ -88,7 +88,7 @@ struct kt_packet *kt_packet_text(const char *s)
         memset(p, 0, sizeof(*p));
         p->data = (uint8_t *)(p + 1) + KT_PACKET_HEADROOM;
         p->n = p->cap = n;
-        memcpy(p->data, s, n);
+        memcpy(p->data, s, n); /* NOLINT(bugprone-not-null-terminated-result): p->n counts it */
     }
     return p;
 }

@@ -81,7 +81,7 @@ int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
     if (!s->wishes.open_text) {
         return -ENOMEM;
     }
-    kt_pacer_init(&s->pacer, live->video.fps, KT_LEAD_MS * 1000);
+    kt_pacer_init(&s->pacer, live->video.fps, KT_LEAD_MS * INT64_C(1000));
     kt_bucket_init(&s->keyframes, KT_KEYFRAMES_PER_S, KT_KEYFRAMES_BURST, now_us);
     s->phase = KT_SESSION_OPEN;
     return 0;
@@ -760,7 +760,7 @@ static int64_t service_playhead(struct kt_session *s, int64_t now_us)
     if (!s->sent_since_attach || paused(s)) {
         return INT64_MAX;
     }
-    const int64_t deadline = s->last_report_us + KT_PLAYHEAD_MS * 1000;
+    const int64_t deadline = s->last_report_us + KT_PLAYHEAD_MS * INT64_C(1000);
     if (now_us < deadline) {
         return deadline;
     }

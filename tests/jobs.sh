@@ -111,10 +111,24 @@ job_clang() {
     meson_test build-test/clang clang --timeout-multiplier 3 --no-suite web
 }
 
+# One command a file: several tests compile some files again, and clang-tidy 14 would not only check those as often,
+# it believes every va_list to be uninitialised from the second time on.
+tidy_commands() {
+    mkdir -p build-test/tidy
+    python3 -c 'import json, sys
+commands = {c["file"]: c for c in json.load(sys.stdin)}
+json.dump(list(commands.values()), sys.stdout)' \
+        <build-test/clang/compile_commands.json >build-test/tidy/compile_commands.json
+}
+
 job_tidy() {
     local file
+    [ -f build-test/clang/build.ninja ] || job_clang || return 1
+    passed=0 failed=0 skipped=0
+    tidy_commands || return 1
+    : >"$logs/tidy.log"
     for file in $(git ls-files 'proto/*.c' 'engine/*.c' 'server/*.c' 'cli/*.c'); do
-        if clang-tidy --quiet -p build-test/clang "$file" 2>/dev/null >>"$logs/tidy.log"; then
+        if clang-tidy --quiet -p build-test/tidy "$file" 2>/dev/null >>"$logs/tidy.log"; then
             passed=$((passed + 1))
         else
             failed=$((failed + 1))

@@ -6,6 +6,8 @@
 
 #include "engine/base/assert.h"
 
+#undef kt_fail
+
 int kt_fail(struct kt_error *err, int code, const char *format, ...)
 {
     KT_ASSERT(code < 0);

@@ -162,7 +162,7 @@ static int alloc_scratch(struct kt_dit *d, struct kt_error *err)
     size_t dim = (size_t)d->c.dim, rows = (size_t)d->rows_max, act = d->dev->act_size;
     size_t patch = (size_t)(d->c.in_dim > d->c.out_dim ? d->c.in_dim : d->c.out_dim) *
                    (size_t)(d->c.patch_h * d->c.patch_w);
-    size_t chunk = (size_t)(d->block_frames * d->tokens);
+    size_t chunk = (size_t)d->block_frames * (size_t)d->tokens;
     size_t text = ((size_t)d->c.text_len + 15) / 16 * 16;
     size_t window = (size_t)d->c.num_layers * rows * dim * d->dev->kv_size;
     size_t rope = rows * (size_t)(d->head_dim / 2) * sizeof(float);

@@ -33,10 +33,11 @@ static int time_net_init(struct time_net *n, const struct kt_dit_config *c,
     size_t dim = (size_t)c->dim;
     if ((rc = load_pair(st, &n->w0, &n->b0, c->dim, c->freq_dim, "time_embedding.0", err)) < 0 ||
         (rc = load_pair(st, &n->w2, &n->b2, c->dim, c->dim, "time_embedding.2", err)) < 0 ||
-        (rc = load_pair(st, &n->wp, &n->bp, 6 * c->dim, c->dim, "time_projection.1", err)) < 0) {
+        (rc = load_pair(st, &n->wp, &n->bp, 6 * (int64_t)c->dim, c->dim, "time_projection.1",
+                        err)) < 0) {
         return rc;
     }
-    n->sinusoid = malloc((size_t)c->freq_dim * sizeof(double));
+    n->sinusoid = calloc((size_t)c->freq_dim, sizeof(double));
     n->hidden = malloc(dim * sizeof(double));
     n->e = malloc(dim * sizeof(double));
     n->e0 = malloc(6 * dim * sizeof(double));

@@ -154,7 +154,7 @@ static int self_attention(struct kt_dit *d, const struct kt_dit_pass *p, int lay
         attended = d->h;
     }
     TRY(linear_chunks(d, l->o, attended, dim, l->scales.v, &out, rows));
-    return residual_norm(d, d->y, mod + 2 * dim,
+    return residual_norm(d, d->y, mod + 2 * (ptrdiff_t)dim,
                          &(struct next_norm){l->norm3_weight, l->norm3_bias, 0, 0}, rows);
 }
 
@@ -177,7 +177,8 @@ static int cross_attention(struct kt_dit *d, const struct kt_dit_pass *p, int la
                                   .tail_logit = p->context->tail_logit};
     TRY(d->dev->k.attention(d->dev->q, &a));
     TRY(linear_rows(d, l->cross_o, d->h, dim, d->y, dim, rows));
-    struct next_norm next = {mod + 4 * dim, mod + 3 * dim, 1.0f, l->scales.ffn_in};
+    struct next_norm next = {mod + 4 * (ptrdiff_t)dim, mod + 3 * (ptrdiff_t)dim, 1.0f,
+                             l->scales.ffn_in};
     return residual_norm(d, d->y, NULL, &next, rows);
 }
 
@@ -198,7 +199,7 @@ static int feed_forward(struct kt_dit *d, const struct kt_dit_pass *p, int layer
         at += m;
     }
     struct next_norm next = norm_before(d, p->row, layer + 1);
-    return residual_norm(d, d->y, mod + 5 * dim, &next, rows);
+    return residual_norm(d, d->y, mod + 5 * (ptrdiff_t)dim, &next, rows);
 }
 
 static int run_layers(struct kt_dit *d, const struct kt_dit_pass *p)

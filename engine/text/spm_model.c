@@ -101,7 +101,7 @@ static int is_extra_id(const char *text, size_t n)
 static int judge_piece(const char *piece, size_t n)
 {
     struct reader in = {piece, piece + n};
-    struct field f;
+    struct field f = {0};
     int found = 0;
 
     while (in.p < in.end) {
@@ -144,7 +144,7 @@ int kt_spm_model_disarm(const char *model, size_t n, char **out, size_t *out_n,
         return kt_fail(err, -ENOMEM, "out of memory");
     }
     while (in.p < in.end) {
-        struct field f;
+        struct field f = {0};
         int r = read_field(&in, &f);
         const int is_piece = r == 0 && f.number == FIELD_PIECES && f.wire == WIRE_BYTES;
         r = is_piece ? judge_piece(f.bytes, f.n) : r;
@@ -156,7 +156,7 @@ int kt_spm_model_disarm(const char *model, size_t n, char **out, size_t *out_n,
                            "%zu",
                            (size_t)(f.start - model));
         }
-        if (r == 1) {
+        if (is_piece && r == 1) {
             to = put_unused_piece(to, &f);
         } else {
             memcpy(to, f.start, (size_t)(in.p - f.start));

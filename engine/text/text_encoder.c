@@ -50,6 +50,7 @@ static void *stack(const struct kt_tensor *const *parts, int n, enum kt_dtype *d
         count += parts[i]->count;
         *dtype = parts[i]->dtype == *dtype ? *dtype : KT_F32;
     }
+    KT_ASSERT(count > 0);
     const size_t size = kt_dtype_size(*dtype);
     if (!(out = malloc(count * size))) {
         return NULL;

@@ -80,13 +80,13 @@ static int build_middle(struct kt_wan_encoder *e, struct kt_vae_build *b, struct
 static int build_mean(struct kt_wan_encoder *e, struct kt_vae_build *b,
                       const struct kt_vae_config *c)
 {
-    int64_t two_z = 2 * c->z_dim, shape[5] = {two_z, two_z, 1, 1, 1};
+    int64_t two_z = 2 * (int64_t)c->z_dim, shape[5] = {two_z, two_z, 1, 1, 1};
     float *weight = NULL, *bias = NULL;
     int rc = kt_safetensors_load_f32(b->weights, &weight, shape, 5, b->err, "conv1.weight");
     if (rc == 0) {
         rc = kt_safetensors_load_f32(b->weights, &bias, &two_z, 1, b->err, "conv1.bias");
     }
-    if (rc < 0) {
+    if (rc != 0) {
         goto out;
     }
     for (int i = 0; i < c->z_dim; i++) {

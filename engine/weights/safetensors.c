@@ -516,6 +516,7 @@ int kt_safetensors_load_f32(const struct kt_safetensors *st, float **out, const 
     if (r < 0 || (r = expect_named(st, &t, shape, rank, err, name)) < 0) {
         return r;
     }
+    KT_ASSERT(t);
     if (t->count > SIZE_MAX / sizeof(float) ||
         !(*out = malloc(t->count ? t->count * sizeof(float) : 1))) {
         return kt_fail(err, -ENOMEM, "%s: tensor '%s': out of memory for %zu floats", st->path,

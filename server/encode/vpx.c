@@ -98,7 +98,7 @@ static int vpx_open(void **state, const struct kt_encoder_params *p, struct kt_e
 static void wrap(struct vpx *v, const uint8_t *i420)
 {
     const size_t luma = (size_t)v->width * (size_t)v->height;
-    uint8_t *y = (uint8_t *)(uintptr_t)i420; /* libvpx only reads it */
+    uint8_t *y = (uint8_t *)i420; /* libvpx only reads it */
     vpx_img_wrap(&v->image, VPX_IMG_FMT_I420, (unsigned)v->width, (unsigned)v->height, 1, y);
     v->image.planes[VPX_PLANE_Y] = y;
     v->image.planes[VPX_PLANE_U] = y + luma;

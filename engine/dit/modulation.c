@@ -125,7 +125,7 @@ int kt_modulation_init(struct kt_modulation *m, struct kt_device *dev,
     size_t per_layer = 6 * (size_t)c->dim, per_row = per_layer * (size_t)c->num_layers;
     size_t per_head = 2 * (size_t)c->dim;
     float *layer_table = NULL, *head_table = NULL;
-    float *layer = malloc(per_row * (size_t)rows * sizeof(float));
+    float *layer = calloc(per_row * (size_t)rows, sizeof(float));
     float *head = malloc(per_head * (size_t)rows * sizeof(float));
     *m = (struct kt_modulation){.rows = rows};
     int rc = time_net_init(&net, c, st, err);

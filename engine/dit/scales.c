@@ -69,7 +69,7 @@ static int find_layer(struct kt_dit *d, const struct kt_safetensors *st, int lay
                       struct kt_error *err)
 {
     struct kt_dit_scales *s = &d->layers[layer].scales;
-    const struct kt_reach *in = &d->mod.reach[2 * layer];
+    const struct kt_reach *in = &d->mod.reach[2 * (ptrdiff_t)layer];
     float q, k, v, mid;
     int rc, only = d->dev->k.f8_heads_only;
     if ((rc = reach_of(d, st, layer, "self_attn.v", d->c.dim, in[0].norm, &v, err)) < 0 ||

@@ -51,7 +51,11 @@ const char *kt_bench_encoder_name(const struct kt_bench_encoder *e)
 int kt_bench_encoder_run(struct kt_bench_encoder *e, const uint8_t *i420)
 {
     int key = 0;
-    const struct kt_encode_job job = {i420, e->pts_us, e->duration_us, e->out, e->cap};
+    const struct kt_encode_job job = {.i420 = i420,
+                                      .pts_us = e->pts_us,
+                                      .duration_us = e->duration_us,
+                                      .out = e->out,
+                                      .cap = e->cap};
     e->pts_us += e->duration_us;
     return kt_encoder_encode(e->enc, &job, &key, NULL);
 }

@@ -17,6 +17,7 @@
 #define KT_ENGINE_LANE_H
 
 #include "engine/base/error.h"
+#include "engine/base/nv12.h"
 #include "engine/engine.h"
 
 #include <stdint.h>
@@ -52,9 +53,12 @@ struct kt_command {
     int64_t posted_ns; /* filled by post */
 };
 
-/* One decoded picture, I420, planes dense: y [h][w], u [h/2][w/2], v. */
+/* One decoded picture in host memory, I420, planes dense: y [h][w], u [h/2][w/2], v. A lane whose
+ * device can hand the picture to an encoder there fills in `nv12` (beside data, or data is NULL);
+ * no lane does yet. */
 struct kt_frame {
     uint8_t *data;
+    struct kt_nv12 nv12;
     int width, height;
     uint32_t session, epoch, revision;
     int64_t frame; /* timeline frame index */

@@ -126,7 +126,7 @@ int kt_media_unpack(struct kt_media_header *h, const uint8_t *in, size_t n, stru
         return rc;
     }
     read_fields(h, in);
-    if (h->codec < KT_CODEC_VP8 || h->codec > KT_CODEC_JPEG) {
+    if (h->codec < KT_CODEC_VP8 || h->codec > KT_CODEC_LAST) {
         return refuse(fault, "codec", KT_CODEC_VP8, h->codec);
     }
     if (h->flags & ~KT_MEDIA_FLAGS_ALL) {
@@ -160,7 +160,7 @@ uint16_t kt_media_timing(double ms)
     return tenths >= 65535 ? 65535 : (uint16_t)tenths;
 }
 
-static const char *const codec_names[] = {"none", "vp8", "vp9", "jpeg"};
+static const char *const codec_names[] = {"none", "vp8", "vp9", "jpeg", "h264"};
 
 const char *kt_codec_name(enum kt_media_codec codec)
 {
@@ -169,7 +169,7 @@ const char *kt_codec_name(enum kt_media_codec codec)
 
 enum kt_media_codec kt_codec_from_name(const char *name)
 {
-    for (int c = KT_CODEC_VP8; c <= KT_CODEC_JPEG; c++) {
+    for (int c = KT_CODEC_VP8; c <= KT_CODEC_LAST; c++) {
         if (strcmp(name, codec_names[c]) == 0) {
             return (enum kt_media_codec)c;
         }

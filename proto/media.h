@@ -19,7 +19,14 @@ enum {
     KT_MEDIA_SEND_AT = 62,
 };
 
-enum kt_media_codec { KT_CODEC_NONE = 0, KT_CODEC_VP8 = 1, KT_CODEC_VP9 = 2, KT_CODEC_JPEG = 3 };
+enum kt_media_codec {
+    KT_CODEC_NONE = 0,
+    KT_CODEC_VP8 = 1,
+    KT_CODEC_VP9 = 2,
+    KT_CODEC_JPEG = 3,
+    KT_CODEC_H264 = 4,
+    KT_CODEC_LAST = KT_CODEC_H264,
+};
 
 enum kt_media_flags {
     KT_MEDIA_KEY = 1,

@@ -26,8 +26,8 @@ struct kt_client {
     enum kt_client_state state;
     struct kt_session *session;
     struct kt_outq outq;
-    struct kt_client_message hello; /* WAITING */
-    enum kt_media_codec codec;
+    struct kt_client_message hello;        /* WAITING */
+    enum kt_media_codec codec, codec_else; /* the latter when the GPU refuses; or KT_CODEC_NONE */
     struct kt_bucket messages, edits;
     int64_t opened_us;
     int bad_in_a_row;

@@ -59,7 +59,8 @@ void kt_serve_config_init(struct kt_serve_config *c)
     c->sessions_max = 2;
     c->connections_max = 64;
     c->decode_lead_latents = 2;
-    c->codecs = (struct kt_codec_list){3, {KT_CODEC_VP8, KT_CODEC_VP9, KT_CODEC_JPEG}};
+    c->codecs =
+        (struct kt_codec_list){4, {KT_CODEC_H264, KT_CODEC_VP8, KT_CODEC_VP9, KT_CODEC_JPEG}};
     c->jpeg_quality = 85;
     c->log = KT_LOG_INFO;
 }
@@ -177,7 +178,8 @@ static int set_codecs(struct kt_serve_config *c, const struct key *k, const json
         const char *name = json_string_value(json_array_get(v, i));
         const enum kt_media_codec codec = name ? kt_codec_from_name(name) : KT_CODEC_NONE;
         if (codec == KT_CODEC_NONE) {
-            return refuse(p, k, "\"vp8\", \"vp9\", \"jpeg\"", name ? name : "something else", err);
+            return refuse(p, k, "\"h264\", \"vp8\", \"vp9\", \"jpeg\"",
+                          name ? name : "something else", err);
         }
         list.codec[list.count++] = (uint8_t)codec;
     }

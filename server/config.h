@@ -24,7 +24,7 @@ struct kt_serve_config {
     struct kt_seed seed;                /* not given: a new one for every session */
     char prompt[KT_TEXT_BYTES_MAX + 1]; /* what plays before anybody typed; "" for nothing */
     int decode_lead_latents;
-    struct kt_codec_list codecs; /* what the server offers */
+    struct kt_codec_list codecs; /* what the server offers; h264 where it has NVENC */
     int bitrate_kbps;            /* 0: from size and rate */
     int jpeg_quality;
     enum kt_log_level log;

@@ -188,17 +188,29 @@ static int check_token(const struct kt_hub *hub, const struct kt_client_message 
     return kt_fault_detail(fault, "token", "this server's token", "another or none");
 }
 
+/* The first one wanted that is offered, `but` none of this; or KT_CODEC_NONE. */
+static enum kt_media_codec first_common(const struct kt_codec_list *wanted,
+                                        const struct kt_codec_list *offered,
+                                        enum kt_media_codec but)
+{
+    for (int i = 0; i < wanted->count; i++) {
+        for (int j = 0; j < offered->count; j++) {
+            if (wanted->codec[i] == offered->codec[j] && wanted->codec[i] != but) {
+                return (enum kt_media_codec)wanted->codec[i];
+            }
+        }
+    }
+    return KT_CODEC_NONE;
+}
+
 static int choose_codec(const struct kt_hub *hub, struct kt_client *c,
                         const struct kt_client_message *m, struct kt_fault *fault)
 {
     const struct kt_codec_list *offered = &hub->live->config->codecs, *wanted = &m->hello.codecs;
-    for (int i = 0; i < wanted->count; i++) {
-        for (int j = 0; j < offered->count; j++) {
-            if (wanted->codec[i] == offered->codec[j]) {
-                c->codec = (enum kt_media_codec)wanted->codec[i];
-                return 0;
-            }
-        }
+    c->codec = first_common(wanted, offered, KT_CODEC_NONE);
+    c->codec_else = first_common(wanted, offered, KT_CODEC_H264);
+    if (c->codec != KT_CODEC_NONE) {
+        return 0;
     }
     kt_fault_set(fault, KT_FAULT_NO_CODEC, "hello: no codec in common");
     return kt_fault_detail(fault, "codecs", "one that this server was told to offer",

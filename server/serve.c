@@ -4,6 +4,7 @@
 
 #include "engine/lane.h"
 #include "server/config.h"
+#include "server/encode/nvenc.h"
 #include "server/http.h"
 #include "server/hub.h"
 #include "server/loop.h"
@@ -68,8 +69,50 @@ static int open_model(struct server *s, struct kt_error *err)
     return kt_word_list_open(&s->live.words, s->live.model->vocabulary.known_words, err);
 }
 
+static int take_out(struct kt_codec_list *list, enum kt_media_codec codec)
+{
+    int kept = 0;
+    for (int i = 0; i < list->count; i++) {
+        if (list->codec[i] != codec) {
+            list->codec[kept++] = list->codec[i];
+        }
+    }
+    const int taken = list->count - kept;
+    list->count = kept;
+    return taken;
+}
+
+/* Offers H.264 only when a session with this server's settings opens; else says why, once. */
+static int open_nvenc(struct server *s, struct kt_error *err)
+{
+    const struct kt_nvenc_params params = {.device = 0};
+    const struct kt_encoder_params trial = {.width = s->live.video.width,
+                                            .height = s->live.video.height,
+                                            .fps = s->live.video.fps,
+                                            .bitrate_kbps = s->config.bitrate_kbps};
+    struct kt_codec_list others = s->config.codecs;
+    struct kt_error why;
+    if (!take_out(&others, KT_CODEC_H264)) {
+        return 0;
+    }
+    if (kt_nvenc_open(&s->live.nvenc, &params, &trial, &why) == 0) {
+        kt_log(&s->log, KT_LOG_INFO, "h264 by NVENC: %s", kt_nvenc_codec_string(s->live.nvenc));
+        return 0;
+    }
+    if (others.count == 0) {
+        return kt_fail(err, -ENODEV, "codecs: h264 alone is listed: %s", why.text);
+    }
+    s->config.codecs = others;
+    kt_log(&s->log, KT_LOG_INFO, "pictures are encoded on the CPU: %s", why.text);
+    return 0;
+}
+
 static int open_pictures(struct server *s, struct kt_error *err)
 {
+    const int rc = open_nvenc(s, err);
+    if (rc < 0) {
+        return rc;
+    }
     const int sessions = s->config.sessions_max;
     const struct kt_encode_worker_params worker = {
         .sessions_max = sessions,
@@ -139,6 +182,7 @@ static void close_server(struct server *s)
         kt_hub_drop(s->hub);
     }
     kt_encode_worker_stop(&s->live.worker, drop_packet);
+    kt_nvenc_close(&s->live.nvenc);
     kt_lane_close(&s->live.lane);
     kt_loop_close(&s->loop);
     kt_hub_destroy(&s->hub);

@@ -211,7 +211,7 @@ static void send_welcome(struct kt_session *s, int resumed, int64_t now_us)
     const struct kt_welcome w = {
         .session = s->token,
         .codec = kt_codec_name(s->codec),
-        .codec_string = kt_encoder_codec_string(s->codec),
+        .codec_string = kt_encoder_codec_string(s->codec, live->nvenc),
         .model = live->model->name,
         .text = s->text.bytes,
         .resumed = resumed,
@@ -248,7 +248,8 @@ static void order_encoder(struct kt_session *s)
                    .height = live->video.height,
                    .fps = live->video.fps,
                    .bitrate_kbps = live->config->bitrate_kbps,
-                   .quality = live->config->jpeg_quality},
+                   .quality = live->config->jpeg_quality,
+                   .nvenc = live->nvenc},
     };
     const int rc = kt_encode_worker_order(live->worker, &order);
     KT_ASSERT(rc == 0);
@@ -689,10 +690,26 @@ static int64_t service_pictures(struct kt_session *s, int64_t now_us)
     return INT64_MAX;
 }
 
+/* The GPU's encoder worked when the server started, but has no session left, or has gone: what the
+ * client wants next is made on the CPU. */
+static int replace_encoder(struct kt_session *s, const struct kt_encode_order *answer)
+{
+    if (s->codec != KT_CODEC_H264 || s->client->codec_else == KT_CODEC_NONE) {
+        return 0;
+    }
+    s->codec = s->client->codec_else;
+    s->want_key = 1;
+    kt_log(s->live->log, KT_LOG_WARN, "session %u: %s instead of h264: %s", s->index,
+           kt_codec_name(s->codec), answer->error.text);
+    order_encoder(s);
+    return 1;
+}
+
 static void take_open_answer(struct kt_session *s, const struct kt_encode_order *answer)
 {
     struct kt_fault fault;
-    if (answer->rc < 0 && answer->generation == s->generation && s->client) {
+    if (answer->rc < 0 && answer->generation == s->generation && s->client &&
+        !replace_encoder(s, answer)) {
         s->encoder_failed = 1;
         kt_log(s->live->log, KT_LOG_ERROR, "session %u: %s", s->index, answer->error.text);
         kt_fault_set(&fault, KT_FAULT_INTERNAL, "the video encoder cannot be opened");

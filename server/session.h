@@ -31,6 +31,7 @@ struct kt_live {
     struct kt_engine_info video;
     struct kt_lane *lane;
     struct kt_encode_worker *worker;
+    struct kt_nvenc *nvenc; /* NULL: this machine has none, and h264 is not offered */
     struct kt_packet_pool *pool;
     struct kt_word_list *words;
     const struct kt_log *log;

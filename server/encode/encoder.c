@@ -1,5 +1,7 @@
 #include "server/encode/encoder.h"
 
+#include "server/encode/nvenc.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -8,6 +10,15 @@ struct kt_encoder {
     void *state;
     int want_key;
 };
+
+static const struct kt_encoder_ops *find_ops(enum kt_media_codec codec)
+{
+    switch (codec) {
+    case KT_CODEC_JPEG: return &kt_encoder_jpeg;
+    case KT_CODEC_H264: return &kt_encoder_nvenc;
+    default: return &kt_encoder_vpx;
+    }
+}
 
 int kt_encoder_open(struct kt_encoder **enc, const struct kt_encoder_params *p,
                     struct kt_error *err)
@@ -20,7 +31,7 @@ int kt_encoder_open(struct kt_encoder **enc, const struct kt_encoder_params *p,
     if (!e) {
         return kt_fail(err, -ENOMEM, "encoder: out of memory");
     }
-    e->ops = p->codec == KT_CODEC_JPEG ? &kt_encoder_jpeg : &kt_encoder_vpx;
+    e->ops = find_ops(p->codec);
     e->want_key = 1;
     const int rc = e->ops->open(&e->state, p, err);
     if (rc < 0) {
@@ -54,11 +65,24 @@ void kt_encoder_close(struct kt_encoder **enc)
     }
 }
 
-const char *kt_encoder_codec_string(enum kt_media_codec codec)
+int kt_encoder_want_host(const struct kt_encode_job *job, struct kt_error *err)
+{
+    if (job->i420) {
+        return 0;
+    }
+    return kt_fail(err, -EINVAL,
+                   job->nv12.pointer
+                       ? "encoder: the picture lies on the GPU only; expected I420 in host memory "
+                         "(or H.264, which reads it there)"
+                       : "encoder: no picture");
+}
+
+const char *kt_encoder_codec_string(enum kt_media_codec codec, const struct kt_nvenc *nvenc)
 {
     switch (codec) {
     case KT_CODEC_VP8: return "vp8";
     case KT_CODEC_VP9: return "vp09.00.10.08";
+    case KT_CODEC_H264: return kt_nvenc_codec_string(nvenc);
     default: return "";
     }
 }

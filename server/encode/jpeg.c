@@ -105,6 +105,10 @@ static void compress(struct jpeg *j)
 static int jpeg_encode(void *state, const struct kt_encode_job *job, int *key, struct kt_error *err)
 {
     struct jpeg *j = state;
+    const int rc = kt_encoder_want_host(job, err);
+    if (rc < 0) {
+        return rc;
+    }
     const size_t luma = (size_t)j->width * (size_t)j->height;
     const uint8_t *y = job->i420, *u = y + luma, *v = u + luma / 4;
     if (I420ToRGB24Matrix(y, j->width, u, j->width / 2, v, j->width / 2, j->bgr, j->width * 3,

@@ -131,6 +131,10 @@ static int take_packet(struct vpx *v, const struct kt_encode_job *job, int *key,
 static int vpx_encode(void *state, const struct kt_encode_job *job, int *key, struct kt_error *err)
 {
     struct vpx *v = state;
+    const int missing = kt_encoder_want_host(job, err);
+    if (missing < 0) {
+        return missing;
+    }
     if (job->pts_us <= v->last_pts) {
         return kt_fail(err, -EINVAL, "encoder: pts %lld after %lld", (long long)job->pts_us,
                        (long long)v->last_pts);

@@ -30,9 +30,12 @@ static void encode_picture(struct kt_encoder *enc, struct kt_encode_order *o)
         if (o->want_key) {
             kt_encoder_request_key(enc);
         }
-        const struct kt_encode_job job = {o->frame->data, o->pts_us, o->duration_us,
-                                          o->packet->data + KT_MEDIA_HEADER_BYTES,
-                                          o->packet->cap - KT_MEDIA_HEADER_BYTES};
+        const struct kt_encode_job job = {.i420 = o->frame->data,
+                                          .nv12 = o->frame->nv12,
+                                          .pts_us = o->pts_us,
+                                          .duration_us = o->duration_us,
+                                          .out = o->packet->data + KT_MEDIA_HEADER_BYTES,
+                                          .cap = o->packet->cap - KT_MEDIA_HEADER_BYTES};
         o->rc = kt_encoder_encode(enc, &job, &o->key, &o->error);
     }
     kt_frame_unref(&o->frame);

@@ -112,7 +112,7 @@ static void nearest_names_are_suggested(void **state)
 static void fields_arrive(void **state)
 {
     struct kt_client_message m;
-    const char *text = "{\"type\":\"hello\",\"protocol\":1,\"codecs\":[\"h264\",\"jpeg\",\"vp8\"],"
+    const char *text = "{\"type\":\"hello\",\"protocol\":1,\"codecs\":[\"h265\",\"jpeg\",\"vp8\"],"
                        "\"seed\":\"18446744073709551615\"}";
     assert_int_equal(kt_client_message_parse(&m, text, strlen(text), NULL), 0);
     assert_int_equal(m.kind, KT_CLIENT_HELLO);
@@ -153,9 +153,11 @@ static struct kt_welcome welcome(void)
     };
 }
 
-static char *print_welcome(void)
+static char *print_welcome(const char *codec, const char *codec_string)
 {
     struct kt_welcome w = welcome();
+    w.codec = codec;
+    w.codec_string = codec_string;
     w.vocabulary = json_pack("{s:[s,s]}", "shapes", "circle", "star");
     char *text = kt_print_welcome(&w);
     json_decref(w.vocabulary);
@@ -216,7 +218,10 @@ static char *print_received_vector(const char *name)
 static char *print_named(const char *name)
 {
     if (strcmp(name, "welcome") == 0) {
-        return print_welcome();
+        return print_welcome("vp8", "vp8");
+    }
+    if (strcmp(name, "welcome-h264") == 0) {
+        return print_welcome("h264", "avc1.64001E");
     }
     if (strcmp(name, "welcome-resumed") == 0) {
         return print_welcome_resumed();

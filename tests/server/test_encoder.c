@@ -56,7 +56,8 @@ static void vpx_stream(enum kt_media_codec codec)
                        NULL, 0);
     for (int i = 0; i < PICTURES; i++) {
         int key = 0;
-        const struct kt_encode_job job = {picture, i * 62500, 62500, out, cap};
+        const struct kt_encode_job job = {
+            .i420 = picture, .pts_us = i * 62500, .duration_us = 62500, .out = out, .cap = cap};
         draw(red, i);
         if (i == 9) {
             kt_encoder_request_key(e);
@@ -99,7 +100,8 @@ static void jpeg(void **state)
     uint8_t *out = malloc(cap), row[W * 3];
     int key = 0;
     draw(red, 0);
-    const struct kt_encode_job job = {picture, 0, 62500, out, cap};
+    const struct kt_encode_job job = {
+        .i420 = picture, .duration_us = 62500, .out = out, .cap = cap};
     const int n = kt_encoder_encode(e, &job, &key, NULL);
     assert_true(n > 0 && key);
     struct jpeg_decompress_struct d;
@@ -135,13 +137,15 @@ static void no_room(void **state)
         int key = 0;
         draw(grey, 0);
         memset(out, 0x5a, cap);
-        const struct kt_encode_job small = {picture, 0, 62500, out, 16};
+        const struct kt_encode_job small = {
+            .i420 = picture, .duration_us = 62500, .out = out, .cap = 16};
         assert_int_equal(kt_encoder_encode(e, &small, &key, &err), -ENOSPC);
         assert_true(err.text[0]);
         for (size_t i = 16; i < cap; i++) {
             assert_int_equal(out[i], 0x5a);
         }
-        const struct kt_encode_job next = {picture, 62500, 62500, out, cap};
+        const struct kt_encode_job next = {
+            .i420 = picture, .pts_us = 62500, .duration_us = 62500, .out = out, .cap = cap};
         assert_true(kt_encoder_encode(e, &next, &key, NULL) > 0);
         assert_true(key);
         kt_encoder_close(&e);
@@ -161,7 +165,8 @@ static void bad_parameters(void **state)
     e = open_encoder(KT_CODEC_VP8);
     uint8_t out[4096];
     int key;
-    const struct kt_encode_job job = {picture, 5, 62500, out, sizeof(out)};
+    const struct kt_encode_job job = {
+        .i420 = picture, .pts_us = 5, .duration_us = 62500, .out = out, .cap = sizeof(out)};
     assert_true(kt_encoder_encode(e, &job, &key, NULL) > 0);
     assert_int_equal(kt_encoder_encode(e, &job, &key, NULL), -EINVAL); /* time stood still */
     kt_encoder_close(&e);

@@ -55,7 +55,7 @@ int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_or
     return 0;
 }
 
-const char *kt_encoder_codec_string(enum kt_media_codec codec)
+const char *kt_encoder_codec_string(enum kt_media_codec codec, const struct kt_nvenc *nvenc)
 {
     return "vp8";
 }
@@ -370,6 +370,42 @@ static void place_is_free_after_the_encoder(void **state)
 
 #define SESSION_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The GPU's encoder has no session left: the client's next wish, without a word to the client. */
+static void gpu_encoder_is_replaced(void **state)
+{
+    kt_session_detach(&session, 1, now_us);
+    client.codec_else = KT_CODEC_VP9;
+    kt_session_attach(&session, &client, KT_CODEC_H264, 1, now_us);
+    assert_int_equal(orders[ordered - 1].kind, KT_ENCODE_OPEN);
+    assert_int_equal(orders[ordered - 1].params.codec, KT_CODEC_H264);
+    make(1, 0, 1);
+    pass(0); /* a picture is ordered before the answer is here */
+    answer(-EBUSY);
+    assert_int_equal(orders[ordered - 1].kind, KT_ENCODE_OPEN);
+    assert_int_equal(orders[ordered - 1].params.codec, KT_CODEC_VP9);
+    answer(-ENODEV); /* the picture */
+    answer(0);
+    assert_int_equal(close_code, 0);
+    make(1, 1, 0);
+    pass(STEP_US);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.codec, KT_CODEC_VP9);
+    assert_true(h.flags & KT_MEDIA_KEY);
+}
+
+/* Nothing else is wanted, or what is wanted next fails too: then the client is told. */
+static void no_encoder_at_all(void **state)
+{
+    kt_session_detach(&session, 1, now_us);
+    client.codec_else = KT_CODEC_JPEG;
+    kt_session_attach(&session, &client, KT_CODEC_H264, 1, now_us);
+    answer(-EBUSY);
+    answer(-ENOMEM);
+    assert_int_equal(close_code, 1011);
+    assert_int_equal(ordered, answered);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +419,8 @@ int main(void)
         SESSION_TEST(hidden_then_shown),
         SESSION_TEST(place_is_free_after_the_lane),
         SESSION_TEST(place_is_free_after_the_encoder),
+        SESSION_TEST(gpu_encoder_is_replaced),
+        SESSION_TEST(no_encoder_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

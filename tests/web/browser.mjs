@@ -47,7 +47,7 @@ export async function findBrowser(wanted) {
 }
 
 // A running server: { url, port, stop(signal) }. Options are passed on to `serve`.
-export async function startServer({ server, config, model }, options = {}) {
+export async function startServer({ server, config, model, env = {} }, options = {}) {
     if (!server || !existsSync(server)) {
         cannotRun(`no server at "${server}"`);
     }
@@ -55,7 +55,7 @@ export async function startServer({ server, config, model }, options = {}) {
     for (const [name, value] of Object.entries({ port: 0, ...(model ? { model } : {}), ...options })) {
         args.push(`--${name}`, String(value));
     }
-    const child = spawn(server, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(server, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     let log = '';
     child.stderr.on('data', (data) => {
         log = (log + data).slice(-20000);

@@ -1,20 +1,20 @@
 // End to end: a real server, a real browser, keys that are typed and pixels that are looked at.
 //
-//   node e2e.mjs --server PATH [--config FILE] [--model DIR] [--browser PATH] [--prompt "TEXT=COLOUR" ...] [--only NAME ...]
+//   node e2e.mjs --server PATH [--config FILE] [--model DIR] [--browser PATH] [--driver PATH] [--prompt "TEXT=COLOUR" ...] [--only NAME ...]
 //
 // --prompt names what is typed and the colour that the object must then have on the screen (at least two; see colour.mjs for
 // the colours). Exits 77 when the server, chromium or playwright-core is missing. Times out generously and measures nothing:
-// bench.mjs does.
+// bench.mjs does. --driver is a library that stands in for NVIDIA's (tests/server/driver).
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { readFileSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { findBrowser, picture, readArguments, report, startBrowser, startServer, type, waitFor, waitForColour,
     waitForPictures } from './browser.mjs';
 import { dominantColour, meanOf } from './colour.mjs';
 
-const args = readArguments({ server: '', config: '', model: '', browser: '', prompt: [], only: [] });
+const args = readArguments({ server: '', config: '', model: '', browser: '', driver: '', prompt: [], only: [] });
 const found = await findBrowser(args.browser);
 const PROMPTS = (args.prompt.length >= 2 ? args.prompt : [
     'a big red ball in front of a wall=red',
@@ -146,7 +146,16 @@ browserTest('without WebCodecs the pictures are JPEG', {
     assert.deepEqual(page.faults.filter((f) => !/secure|trustworthy/i.test(f)), []);
 });
 
-// Matrix and range are told in three ways (WebCodecs, VP9's own bits, JPEG's convention); a mistake shifts every colour.
+async function coloursComeOut(page) {
+    for (const [name, pure] of [['red', [255, 0, 0]], ['green', [0, 255, 0]]]) {
+        await apply(page, `a ${name} circle`);
+        await waitForColour(page, name);
+        const mean = meanOf(await picture(page), name);
+        assert.ok(mean.every((v, i) => Math.abs(v - pure[i]) < 16), `${name} is ${mean.map(Math.round)}`);
+    }
+}
+
+// Matrix and range are told in three ways (WebCodecs, VP9's and H.264's own bits, JPEG's convention); a mistake shifts every colour.
 for (const codec of ['vp8', 'vp9', 'jpeg']) {
     browserTest(`${codec}: colours come out as they went in`, {}, async ({ t, server, browser }) => {
         const page = await browser.page(`${server.url}?codec=${codec}`);
@@ -156,14 +165,42 @@ for (const codec of ['vp8', 'vp9', 'jpeg']) {
             return;
         }
         assert.equal((await report(page)).codec, codec);
-        for (const [name, pure] of [['red', [255, 0, 0]], ['green', [0, 255, 0]]]) {
-            await apply(page, `a ${name} circle`);
-            await waitForColour(page, name);
-            const mean = meanOf(await picture(page), name);
-            assert.ok(mean.every((v, i) => Math.abs(v - pure[i]) < 16), `${name} is ${mean.map(Math.round)}`);
-        }
+        await coloursComeOut(page);
     });
 }
+
+// As on a machine whose GPU encodes: the same library under both names that the server looks for.
+test('h264: chosen where there is an NVENC, and its colours come out as they went in', {
+    timeout: 240000,
+    skip: !args.driver || (args.only.length && !args.only.some((part) => 'h264'.includes(part))),
+}, async (t) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'kt-driver-'));
+    for (const name of ['libcuda.so.1', 'libnvidia-encode.so.1']) {
+        symlinkSync(path.resolve(args.driver), path.join(folder, name));
+    }
+    const server = await startServer({ ...args, env: { LD_LIBRARY_PATH: folder } }, START);
+    const browser = await startBrowser(found);
+    try {
+        if (server.log.includes('not implemented')) {
+            t.skip('no libx264 behind the driver');
+            return;
+        }
+        const page = await browser.page(server.url);
+        await waitForPictures(page);
+        assert.equal((await report(page)).codec, 'h264');
+        assert.match(server.log, /h264 by NVENC: avc1\.6400/);
+        await coloursComeOut(page);
+        await waitForPictures(page, 60); // well past what a decoder would keep back
+        assert.deepEqual(page.faults, []);
+    } catch (error) {
+        t.diagnostic(server.log.split('\n').slice(-15).join('\n'));
+        throw error;
+    } finally {
+        await browser.close();
+        await server.stop('SIGTERM');
+        rmSync(folder, { recursive: true });
+    }
+});
 
 browserTest('the renderer for GPUs shows the same', {
     browser: { args: ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'], gpu: true },

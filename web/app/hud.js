@@ -18,7 +18,7 @@ const ROWS = [
     ['client', 'Decode here'],
     ['wait', 'Wait to show'],
 ];
-const CODEC_NAMES = { vp8: 'VP8', vp9: 'VP9', jpeg: 'JPEG' };
+const CODEC_NAMES = { vp8: 'VP8', vp9: 'VP9', jpeg: 'JPEG', h264: 'H.264' };
 
 export class Hud {
     constructor({ latency, clock }) {

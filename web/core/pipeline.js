@@ -171,9 +171,8 @@ export class Pipeline {
             },
         });
         this._decoder.configure({
-            codec: this._codecString || DEFAULT_STRINGS[this._codec],
+            ...decoderConfig(this._codec, this._codecString),
             colorSpace: this._colorSpace,
-            optimizeForLatency: true,
         });
     }
 
@@ -356,15 +355,25 @@ export function verbs(pipeline) {
     };
 }
 
-const DEFAULT_STRINGS = { vp8: 'vp8', vp9: 'vp09.00.10.08' };
+const DEFAULT_STRINGS = { h264: 'avc1.64001F', vp8: 'vp8', vp9: 'vp09.00.10.08' };
 
-// What this browser decodes, best first; JPEG always.
+// H.264 comes as Annex B with the parameter sets in each key picture, so there is no `description`. Some decoders in
+// hardware keep pictures back whatever the stream says about its order, which is never worth it at these sizes.
+function decoderConfig(codec, codecString = '') {
+    return {
+        codec: codecString || DEFAULT_STRINGS[codec],
+        optimizeForLatency: true,
+        ...(codec === 'h264' ? { hardwareAcceleration: 'prefer-software' } : {}),
+    };
+}
+
+// What this browser decodes, best first; JPEG always. A server offers H.264 where a GPU encodes it for nothing.
 export async function probeCodecs() {
     const codecs = [];
     if (typeof VideoDecoder === 'function') {
-        for (const [codec, string] of [['vp9', DEFAULT_STRINGS.vp9], ['vp8', DEFAULT_STRINGS.vp8]]) {
+        for (const codec of ['h264', 'vp9', 'vp8']) {
             try {
-                const { supported } = await VideoDecoder.isConfigSupported({ codec: string });
+                const { supported } = await VideoDecoder.isConfigSupported(decoderConfig(codec));
                 if (supported) {
                     codecs.push(codec);
                 }

@@ -5,7 +5,7 @@ export const SUBPROTOCOL = 'kinetype.v1';
 export const HEADER_BYTES = 72;
 export const REV_MAX = 2 ** 31 - 1;
 
-export const CODECS = Object.freeze({ 1: 'vp8', 2: 'vp9', 3: 'jpeg' });
+export const CODECS = Object.freeze({ 1: 'vp8', 2: 'vp9', 3: 'jpeg', 4: 'h264' });
 
 const MAGIC = 0x4b54; // "KT"
 const TYPE_PICTURE = 1;

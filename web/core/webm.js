@@ -3,8 +3,10 @@
 // One video track, a cluster per key picture (or every few seconds), cues at the end, sizes and duration known because
 // the file is put together when the recording ends. The element ids are those of RFC 9559 (Matroska) and RFC 8794 (EBML).
 
+import { configurationRecord, withLengths } from './avc.js';
+
 const CLUSTER_MS_MAX = 5000; // a block's time is 16 bits of milliseconds relative to its cluster
-const CODEC_IDS = { vp8: 'V_VP8', vp9: 'V_VP9', jpeg: 'V_MJPEG' };
+const CODEC_IDS = { vp8: 'V_VP8', vp9: 'V_VP9', jpeg: 'V_MJPEG', h264: 'V_MPEG4/ISO/AVC' };
 
 const ID = {
     ebml: 0x1a45dfa3, ebmlVersion: 0x4286, ebmlReadVersion: 0x42f7, ebmlMaxId: 0x42f2, ebmlMaxSize: 0x42f3,
@@ -12,23 +14,25 @@ const ID = {
     segment: 0x18538067, info: 0x1549a966, timestampScale: 0x2ad7b1, duration: 0x4489,
     muxingApp: 0x4d80, writingApp: 0x5741, title: 0x7ba9,
     tracks: 0x1654ae6b, trackEntry: 0xae, trackNumber: 0xd7, trackUid: 0x73c5, trackType: 0x83, flagLacing: 0x9c,
-    codecId: 0x86, video: 0xe0, pixelWidth: 0xb0, pixelHeight: 0xba,
+    codecId: 0x86, codecPrivate: 0x63a2, video: 0xe0, pixelWidth: 0xb0, pixelHeight: 0xba,
     colour: 0x55b0, matrix: 0x55b1, range: 0x55b9, transfer: 0x55ba, primaries: 0x55bb,
     cluster: 0x1f43b675, timestamp: 0xe7, simpleBlock: 0xa3,
     cues: 0x1c53bb6b, cuePoint: 0xbb, cueTime: 0xb3, cueTrackPositions: 0xb7, cueTrack: 0xf7,
     cueClusterPosition: 0xf1,
 };
 
-// WebM holds VP8 and VP9 only; motion JPEG is plain Matroska.
+// WebM holds VP8 and VP9 only; motion JPEG and H.264 are plain Matroska.
 export function container(codec) {
-    return codec === 'jpeg'
+    return codec === 'jpeg' || codec === 'h264'
         ? { docType: 'matroska', mime: 'video/x-matroska', extension: 'mkv' }
         : { docType: 'webm', mime: 'video/webm', extension: 'webm' };
 }
 
 // pictures: [{ timeMs, key, payload: Uint8Array }] with growing times, the first a key. Returns the file as a list of
-// Uint8Array (for a Blob: the payloads are not copied). colorSpace: a VideoColorSpaceInit, or null.
+// Uint8Array (for a Blob: the payloads are not copied, but for H.264, whose units a file wants otherwise). colorSpace: a VideoColorSpaceInit, or null.
 export function mux({ codec, width, height, pictures, lastMs, title = '', colorSpace = null }) {
+    const asStored = codec === 'h264' ? pictures.map((p) => ({ ...p, payload: withLengths(p.payload) })) : pictures;
+    const record = codec === 'h264' ? configurationRecord(pictures[0].payload) : null;
     const head = [...header(container(codec).docType)];
     const info = element(ID.info, [
         uint(ID.timestampScale, 1000000),
@@ -43,12 +47,13 @@ export function mux({ codec, width, height, pictures, lastMs, title = '', colorS
         uint(ID.trackType, 1),
         uint(ID.flagLacing, 0),
         text(ID.codecId, CODEC_IDS[codec]),
+        ...(record ? [element(ID.codecPrivate, [[record]])] : []),
         element(ID.video, [uint(ID.pixelWidth, width), uint(ID.pixelHeight, height), ...colour(colorSpace)]),
     ])]);
     const body = [info, tracks];
     const cues = [];
     let position = size(info) + size(tracks);
-    for (const group of clusters(pictures)) {
+    for (const group of clusters(asStored)) {
         const cluster = clusterElement(group);
         cues.push(cuePoint(group[0].timeMs, position));
         position += size(cluster);

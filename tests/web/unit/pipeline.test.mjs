@@ -129,6 +129,17 @@ test('the decoder is told codec, colour and low latency', () => {
     end();
 });
 
+test('H.264 goes to a decoder that keeps nothing back, under the name that the server gave', () => {
+    const { pipeline, give, end } = setUp();
+    pipeline.start({ codec: 'h264', codecString: 'avc1.64001E', colorSpace: { matrix: 'bt709' } });
+    give({ seq: 0, key: true, codec: 4 });
+    assert.deepEqual(FakeDecoder.last.config, { codec: 'avc1.64001E', colorSpace: { matrix: 'bt709' },
+        optimizeForLatency: true, hardwareAcceleration: 'prefer-software' });
+    give({ seq: 1, key: true, codec: 1 }); // the server had to replace its encoder
+    assert.equal(FakeDecoder.last.config.codec, 'vp8');
+    end();
+});
+
 test('a picture is decoded, shown when due, told, and closed', async () => {
     const { give, refresh, of, drawn, end } = setUp();
     give({ seq: 0, key: true, first: true });

@@ -124,6 +124,27 @@ test('JPEG pictures become a Matroska file', () => {
     assert.equal(find(file(result), 0x4282)[0].bytes.toString(), 'matroska');
 });
 
+// A key picture as it travels: parameter sets (one behind a start code of three bytes) and a slice with an emulated zero.
+const KEY_UNIT = [0, 0, 0, 1, 0x67, 0x64, 0, 0x1e, 0xac, 0, 0, 1, 0x68, 0xee, 0x3c, 0, 0, 0, 1, 0x65, 0x88, 0, 0, 3, 1];
+
+test('H.264 becomes a Matroska file with lengths and a record instead of start codes', () => {
+    const recorder = new Recorder();
+    recorder.start();
+    recorder.add({ ...picture(0, { codec: 'h264' }), payload: new Uint8Array(KEY_UNIT) });
+    recorder.add({ ...picture(1, { codec: 'h264' }), payload: new Uint8Array([0, 0, 0, 1, 0x41, 0x9a]) });
+    const result = recorder.stop();
+    assert.equal(result.extension, 'mkv');
+    const elements = file(result);
+    assert.equal(find(elements, 0x86)[0].bytes.toString(), 'V_MPEG4/ISO/AVC');
+    assert.deepEqual([...find(elements, 0x63a2)[0].bytes], [1, 0x64, 0, 0x1e, 0xff,
+        0xe1, 0, 5, 0x67, 0x64, 0, 0x1e, 0xac, 1, 0, 3, 0x68, 0xee, 0x3c, 0xfd, 0xf8, 0xf8, 0]);
+    const stored = find(elements, 0xa3).map((e) => [...e.bytes.subarray(4)]);
+    assert.deepEqual(stored, [
+        [0, 0, 0, 5, 0x67, 0x64, 0, 0x1e, 0xac, 0, 0, 0, 3, 0x68, 0xee, 0x3c, 0, 0, 0, 6, 0x65, 0x88, 0, 0, 3, 1],
+        [0, 0, 0, 2, 0x41, 0x9a],
+    ]);
+});
+
 test('bounded, and another size or codec ends it', () => {
     let full = 0;
     const recorder = new Recorder({ bytesMax: 10, onFull: () => full++ });

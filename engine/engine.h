@@ -4,9 +4,9 @@
  * owns one stream's history by reference; contexts and snapshots are reference counted. Everything
  * here computes synchronously; who computes what next, and when, is engine/lane.h's business.
  *
- * Determinism (design.md, invariant 1): the latents and frames of a timeline are a pure function of
- * model, seed and the sequence of calls that shaped it (prompts with their modes, steps, restores);
- * abandoned work leaves no trace.
+ * Determinism (docs/design.md, invariant 1): the latents and frames of a timeline are a pure
+ * function of model, seed and the sequence of calls that shaped it (prompts with their modes,
+ * steps, restores); abandoned work leaves no trace.
  *
  * Thread-safety: an engine and all its objects belong to one thread at a time, except where stated.
  */
@@ -83,7 +83,7 @@ void kt_context_unref(struct kt_context **c);
 
 /* ---- timelines ---- */
 
-/* How a prompt takes effect on the frames that are there (model.md, Prompt switch). */
+/* How a prompt takes effect on the frames that are there (engine/MODEL.md, K/V cache). */
 enum kt_transition {
     KT_TRANSITION_MODEL = 0, /* as the model's config says (global_sink) */
     KT_TRANSITION_CUT = 1,   /* sink kept: global_sink true */
@@ -97,8 +97,8 @@ void kt_timeline_destroy(struct kt_timeline **t);
 
 /* Switches to `context` at the current position, which must be between blocks (-EBUSY otherwise):
  * recaches the window's latents at t = 0 under the new prompt. `recache_latents`: 0 for what the
- * model needs (exact), else only the last that many (an approximation, a policy of design.md). An
- * empty timeline only takes the context. On error the timeline is unchanged. */
+ * model needs (exact), else only the last that many (an approximation).
+ * An empty timeline only takes the context. On error the timeline is unchanged. */
 int kt_timeline_switch(struct kt_timeline *t, struct kt_context *context, enum kt_transition tr,
                        int recache_latents, struct kt_error *err);
 

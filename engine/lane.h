@@ -6,8 +6,8 @@
  * (engine/sched); it generates for a session while less than `decode_lead` latents lie decoded
  * beyond what the server says it has sent.
  *
- * A session is one timeline plus its prompt state. Words as in design.md: `epoch` goes up when a
- * prompt takes effect; `frame` is the timeline's video frame index; a cut may bring it back by a
+ * A session is one timeline plus its prompt state. Words as in docs/design.md: `epoch` goes up when
+ * a prompt takes effect; `frame` is the timeline's video frame index; a cut may bring it back by a
  * few frames, never below what was sent.
  *
  * Thread-safety: post, poll, frame release and stats belong to the server's loop thread, except

@@ -1,5 +1,5 @@
 /* Hot snapshots: a timeline's lists and references, copied; its tensors, not. Bytes of tensors
- * moved while one is taken or put back are measured at the device and must stay 0 (design.md,
+ * moved while one is taken or put back are measured at the device and must stay 0 (docs/design.md,
  * invariant 2). */
 #include <errno.h>
 

@@ -7,8 +7,8 @@
 #include "engine/base/clock.h"
 #include "engine/parts.h"
 
-/* Noise is keyed by (seed, latent, step), so a latent made again draws the same noise (design.md,
- * invariant 1). */
+/* Noise is keyed by (seed, latent, step), so a latent made again draws the same noise
+ * (docs/design.md, invariant 1). */
 enum { KT_NOISE_STEPS = 64 };
 
 struct kt_timeline *kt_engine_take_timeline(struct kt_engine *e)

@@ -43,7 +43,7 @@ enum kt_precision {
 
 enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4, KT_F8 = 5 };
 
-/* What a linear applies to x*W^T + b. tanh form of GELU everywhere (model.md). */
+/* What a linear applies to x*W^T + b. tanh form of GELU everywhere (engine/MODEL.md). */
 enum kt_act { KT_ACT_NONE = 0, KT_ACT_GELU_TANH = 1, KT_ACT_SILU = 2 };
 
 struct kt_queue;  /* an execution order plus its workspace */
@@ -85,9 +85,9 @@ struct kt_linear_args {
 
 /* Convolution over [t, h, w, c] channels-last input, no padding in time: t_out = (t_in - kt)/st
  * + 1. A causal convolution (st = 1) reads kt - 1 frames before x, so that t_out = t_in: `past` of
- * the call, or zeros (model.md, VAE). Space is zero padded by pad_* on each side. A 2-D convolution
- * has kt = 1. With `upsample` the filter sees x doubled in space (as upsample2x does), without that
- * copy being made. */
+ * the call, or zeros (engine/MODEL.md, VAE). Space is zero padded by pad_* on each side. A 2-D
+ * convolution has kt = 1. With `upsample` the filter sees x doubled in space (as upsample2x does),
+ * without that copy being made. */
 struct kt_conv_desc {
     int c_in, c_out;
     int kt, kh, kw;
@@ -110,7 +110,8 @@ struct kt_conv_args {
 
 /* y = LN(x) * (scale_one + scale[g]) + shift[g], statistics in fp32, no affine inside.
  * Row r belongs to group r / rows_per_group; groups are `ld_mod` floats apart. Modulation (DiT eq.
- * of model.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale = weight. */
+ * of engine/MODEL.md) uses scale_one 1; the affine norm3 uses scale_one 0, one group, scale =
+ * weight. */
 struct kt_layer_norm_args {
     const float *x;             /* [f32] [m, dim], a residual stream */
     void *y;                    /* [act] [m, dim]; in place allowed where [act] is fp32 */
@@ -141,7 +142,7 @@ struct kt_rope_args {
 
 /* y = softmax(scale * q k^T + bias) v, per head, no mask. Rows are ld_* elements apart, heads
  * adjacent inside a row. `tail_logit` is added to the last key's logit: cross-attention folds its
- * 512-n equal padding rows into one row with log(512-n) (numbers.md).
+ * 512-n equal padding rows into one row with log(512-n) (engine/MODEL.md, Exact savings).
  *
  * With f8, q, k and v are [f8] as `store` wrote them into a window (v's layout there is the table's
  * own, ld_v as store was given), `scale` is the softmax's divided by both scales of q and k, and y
@@ -201,7 +202,8 @@ struct kt_kv_store_args {
     float q_scale, k_scale, v_scale; /* 0, all: nothing is [f8] */
 };
 
-/* VAE norm (model.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ). */
+/* VAE norm (engine/MODEL.md): y = silu?( x / max(|x|_2 over channels, 1e-12) * sqrt(c) * gamma ).
+ */
 struct kt_channel_norm_args {
     const void *x;      /* [act] [pixels, c] */
     void *y;            /* in place allowed */
@@ -219,7 +221,7 @@ struct kt_patch_args {
     int frames, c, h, w, ph, pw;
 };
 
-/* Flow matching (model.md, Sampling) on n values, fp32:
+/* Flow matching (engine/MODEL.md, Sampler) on n values, fp32:
  * x0 = x - sigma * v; if noise: x = (1 - sigma_next) * x0 + sigma_next * noise, else x = x0. */
 struct kt_sample_step_args {
     float *x;           /* [f32] in and out */

@@ -1,5 +1,5 @@
-/* The causal DiT (model.md, DiT): one forward pass over consecutive latent frames that attend to
- * themselves in full and to a prefix of finished pages.
+/* The causal DiT (engine/MODEL.md, DiT): one forward pass over consecutive latent frames that
+ * attend to themselves in full and to a prefix of finished pages.
  *
  * Denoising steps, the t = 0 cache pass and the recache of a prompt switch are all this one pass:
  * they differ in the frames given, the modulation row, and whether pages are written.
@@ -58,7 +58,7 @@ size_t kt_dit_context_bytes(const struct kt_dit *dit); /* of kt_dit_context.kv *
 
 /* Fills ctx (whose kv is set) from n encoder rows ([f32] or [act]: `rows` [n, text_dim] in [act],
  * device), 0 <= n <= text_len. Padding rows all have the same key and value; they are folded into
- * one (numbers.md). */
+ * one (engine/MODEL.md, Exact savings). */
 int kt_dit_context_fill(struct kt_dit *dit, struct kt_dit_context *ctx, const void *rows, int n,
                         struct kt_error *err);
 

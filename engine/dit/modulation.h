@@ -1,9 +1,9 @@
-/* Everything of the DiT that depends on the timestep only (model.md, DiT): the time embedding, its
- * projection and, added to each layer's own table, the six modulation vectors of every layer and
- * the two of the head.
+/* Everything of the DiT that depends on the timestep only (engine/MODEL.md, DiT): the time
+ * embedding, its projection and, added to each layer's own table, the six modulation vectors of
+ * every layer and the two of the head.
  *
  * All frames of a block share one timestep and there are few timesteps, so these are tables,
- * computed once in double at load (numbers.md, exact savings).
+ * computed once in double at load (engine/MODEL.md, Exact savings).
  *
  * Thread-safety: read-only after creation. */
 #ifndef KT_ENGINE_DIT_MODULATION_H

@@ -2,7 +2,7 @@
  * next one, so that the stream is read once a sub-layer.
  *
  * Linears run in chunks of one block of rows, so that few matrix shapes exist whatever a recache
- * covers (design.md, invariant 4). */
+ * covers (docs/design.md, invariant 4). */
 #include <errno.h>
 #include <math.h>
 #include <string.h>

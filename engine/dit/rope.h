@@ -1,4 +1,4 @@
-/* Tables of the 3-D rotary embedding (model.md, DiT, RoPE): head_dim d splits into d - 4*(d/6)
+/* Tables of the 3-D rotary embedding (engine/MODEL.md, DiT): head_dim d splits into d - 4*(d/6)
  * channels for time and 2*(d/6) each for height and width; pair i of an axis with c channels turns
  * by position * 10000^(-2i/c). Computed in double, kept in fp32.
  *

@@ -52,7 +52,7 @@ void kt_history_append(struct kt_history *h, const struct kt_window_shape *w,
 int kt_history_window(const struct kt_history *h, const struct kt_window_shape *w, int frames,
                       struct kt_slab_item **out);
 
-/* What a prompt switch recaches (model.md, Prompt switch). */
+/* What a prompt switch recaches (engine/MODEL.md, K/V cache). */
 struct kt_recache_plan {
     int prefix_count; /* slots kept before the recached range */
     struct kt_slab_item *prefix[KT_SLOTS_MAX];

@@ -1,9 +1,9 @@
 /* A fixed pool of equal, reference-counted device buffers: K/V pages and clean latents.
  *
  * An item is written by whoever took it, then published by handing it on; from then on it never
- * changes (design.md, invariant 2), so snapshots, forks and rollback only count references. Items
- * are recycled; `serial` is new on every take, so that a cache may tell a recycled item from the
- * one it knew.
+ * changes (docs/design.md, invariant 2), so snapshots, forks and rollback only count references.
+ * Items are recycled; `serial` is new on every take, so that a cache may tell a recycled item from
+ * the one it knew.
  *
  * Thread-safety: belongs to its device's thread. */
 #ifndef KT_ENGINE_KV_SLAB_H

@@ -94,8 +94,8 @@ int kt_model_config_load(struct kt_model_config *out, const char *dir, struct kt
 
 /* Reads a golden case's flat config.json; `kind` (32 bytes) receives its "kind". Only the part that
  * the kind names is filled (its `file` is weights.safetensors), plus dit.latent_h and latent_w for
- * every kind that has them. Keys that are left out have model.md's values; unknown keys are ignored
- * (cases carry notes). */
+ * every kind that has them. Keys that are left out have engine/MODEL.md's values; unknown keys are
+ * ignored (cases carry notes). */
 int kt_model_config_load_golden(struct kt_model_config *out, char *kind, const char *dir,
                                 struct kt_error *err);
 

@@ -98,7 +98,7 @@ int kt_check_sampler(const struct kt_fields_source *src, const char *section,
 {
     const int block = s->num_frame_per_block;
 
-    /* model.md, KV cache: noisy keys would stay in the sink. */
+    /* engine/MODEL.md, K/V cache: noisy keys would stay in the sink. */
     if (block == 1 && s->sink_size > 1) {
         return kt_fields_refuse(src, section, "sink_size",
                                 "expected 0 or 1 with num_frame_per_block 1, found %d",

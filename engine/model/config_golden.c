@@ -1,6 +1,6 @@
 /* A golden case's flat config.json. Its keys are those of the sections of a model directory,
- * without the sections; what it leaves out has model.md's value, and keys that only describe the
- * case (notes, lengths of tensors) are not ours to judge. */
+ * without the sections; what it leaves out has engine/MODEL.md's value, and keys that only describe
+ * the case (notes, lengths of tensors) are not ours to judge. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ enum { GOLDEN_KIND_MAX = 32, CONFIG_BYTES_MAX = 1 << 20 };
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 #define WEIGHTS_FILE "weights.safetensors"
 
-/* Wan 2.1's latent statistics (model.md, VAE). */
+/* Wan 2.1's latent statistics (engine/MODEL.md, VAE). */
 static const float WAN_MEAN[] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f,  -0.1745f, 0.9653f,
                                  -0.1517f, 1.5508f,  0.4134f,  -0.0715f, 0.5517f,  -0.3632f,
                                  -0.1922f, -0.9497f, 0.2503f,  -0.2921f};

@@ -23,7 +23,7 @@ void kt_wan_fields(struct kt_field *f, struct kt_vae_config *v, int *downsamples
 void kt_taehv_fields(struct kt_field *f, struct kt_vae_config *v);
 void kt_sampler_fields(struct kt_field *f, struct kt_sampler_config *s);
 
-/* LongLive's settings (model.md, Sampling and KV cache). */
+/* LongLive's settings (engine/MODEL.md, Sampler and K/V cache). */
 void kt_sampler_defaults(struct kt_sampler_config *s);
 /* Takes patch_size over from `patch`; its first entry (time) must be 1. */
 int kt_take_patch(const struct kt_fields_source *src, const char *section, struct kt_dit_config *d,

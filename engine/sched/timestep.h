@@ -1,4 +1,4 @@
-/* The warped few-step schedule of flow matching (model.md, Sampling; LongLive/Self-Forcing's
+/* The warped few-step schedule of flow matching (engine/MODEL.md, Sampler; LongLive/Self-Forcing's
  * scheduler).
  *
  * sigma(s) = shift * s / (1 + (shift - 1) * s) on the grid s = 1, 0.999, ... 0.001; timestep = 1000

@@ -1,5 +1,5 @@
 /* T5's relative position bias: what each head of each layer adds to the logit of a (query, key)
- * pair, by their distance (model.md, Text).
+ * pair, by their distance (engine/MODEL.md, Text encoder).
  *
  * A bias is [heads, n, n]. Those made are kept, by layer and n, as far as a fixed budget goes
  * (least recently used out first): a small model keeps all it ever needs, the XXL encoder keeps one

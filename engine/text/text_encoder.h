@@ -1,5 +1,5 @@
-/* UMT5 encoder (model.md, Text): ids -> context rows. Only the n real tokens are computed: the key
- * padding mask makes the rest irrelevant.
+/* UMT5 encoder (engine/MODEL.md, Text encoder): ids -> context rows. Only the n real tokens are
+ * computed: the key padding mask makes the rest irrelevant.
  *
  * Thread-safety: belongs to its device's thread. */
 #ifndef KT_ENGINE_TEXT_TEXT_ENCODER_H

@@ -1,5 +1,5 @@
-/* Prompt text -> token ids (model.md, Text): Wan's 'whitespace' cleaning, SentencePiece unigram,
- * eos.
+/* Prompt text -> token ids (engine/MODEL.md, Text encoder): Wan's 'whitespace' cleaning,
+ * SentencePiece unigram, eos.
  *
  * Thread-safety: a tokenizer is read-only after open. */
 #ifndef KT_ENGINE_TEXT_TOKENIZER_H

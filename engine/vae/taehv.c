@@ -1,6 +1,6 @@
-/* The tiny decoder (TAEHV, model.md). Two-dimensional filters; time enters in two places only: a
- * memory block also sees the frame before, and a level may split each pixel's channels into several
- * frames.
+/* The tiny decoder (TAEHV, engine/MODEL.md). Two-dimensional filters; time enters in two places
+ * only: a memory block also sees the frame before, and a level may split each pixel's channels into
+ * several frames.
  *
  * Both are written as something cheaper than they read. A memory block's first filter over
  * concat(x, previous x) is a causal filter over two frames, so nothing is concatenated and the tail

@@ -2,10 +2,10 @@
  * tail.
  *
  * Two kinds behind one interface: Wan 2.1's decoder (and encoder) and the TAEHV-style tiny decoder
- * (model.md, VAE). A tail is what decoding so far left behind (two input frames per causal
+ * (engine/MODEL.md, VAE). A tail is what decoding so far left behind (two input frames per causal
  * convolution, or one frame per memory block). It is written out of place into a slot of a fixed
  * pool, published, and never changed again: a snapshot holds a reference, restoring copies nothing
- * (design.md, invariant 2).
+ * (docs/design.md, invariant 2).
  *
  * Thread-safety: belongs to its device's thread; references are counted without atomics. */
 #ifndef KT_ENGINE_VAE_VAE_H

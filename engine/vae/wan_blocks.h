@@ -1,5 +1,5 @@
-/* The pieces that Wan's decoder and encoder are made of (model.md, VAE): causal filters that keep
- * their last frames in a tail, and the stages: residual block, per-frame attention, up- and
+/* The pieces that Wan's decoder and encoder are made of (engine/MODEL.md, VAE): causal filters that
+ * keep their last frames in a tail, and the stages: residual block, per-frame attention, up- and
  * down-sampling.
  *
  * Activations are channels-last, [frames, h, w, c]. A stage reads scratch X and leaves its result

@@ -276,7 +276,7 @@ static void test_attention(void **state)
     float *qq = random_array(TQ * LD, 1), *kk = random_array(TK * LD, 2),
           *vv = random_array(TK * LD, 3);
     float *bias = random_array(H * TQ * TK, 4), y[TQ * H * D];
-    const struct kt_attention_args a = {qq, kk, vv, y, TQ,   TK,   H,   D,
+    const struct kt_attention_args a = {qq, kk, vv, y, TQ,   TK,   H,    D,
                                         LD, LD, LD, 0, bias, 0.7f, 1.5f, 0};
     assert_int_equal(0, k.attention(q, &a));
     for (int i = 0; i < TQ * H * D; i++) {

@@ -8,7 +8,7 @@
 
 static const char *vectors_dir;
 
-/* The byte diagram of PROTOCOL.md, written out once by hand. */
+/* The byte diagram of proto/PROTOCOL.md, written out once by hand. */
 static void literal_bytes(void **state)
 {
     static const uint8_t expected[KT_MEDIA_HEADER_BYTES] = {

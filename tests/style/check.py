@@ -17,7 +17,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARIES = ("proto", "kernels", "engine", "server")
 
-# room -> rooms whose headers it may include (design.md, 'Rooms'). A room may always include its own.
+# room -> rooms whose headers it may include (docs/design.md, 'Rooms'). A room may always include its own.
 MAY_INCLUDE = {
     "proto": (),
     "kernels": (),
@@ -195,6 +195,17 @@ def check_places():
                 m = pattern.search(line)
                 if m:
                     found.append(f"{name}:{number}: {m.group()}")
+    return found
+
+
+def check_documents():
+    """Every .md that a comment or document names exists, seen from the root or from the naming file."""
+    found = []
+    for name in text_files():
+        for number, line in enumerate(lines(name), 1):
+            for target in re.findall(r"(?<![\w/.*-])[\w.-][\w./-]*\.md\b", re.sub(r"\w+://\S+", "", line)):
+                if not any((folder / target).is_file() for folder in (ROOT, (ROOT / name).parent)):
+                    found.append(f"{name}:{number}: {target}")
     return found
 
 

@@ -278,7 +278,8 @@ static void refuses_bad_weights(void **state)
 
 static void buckets_distances(void **state)
 {
-    /* UMT5: 32 buckets, distances up to 128 (values computed from the formula of model.md). */
+    /* UMT5: 32 buckets, distances up to 128 (values computed from the formula of engine/MODEL.md).
+     */
     static const int DISTANCE[] = {0,  1,  7,  8,  11, 12, 15, 16,  22,  23,  31,
                                    32, 45, 46, 63, 64, 90, 91, 127, 128, 9999};
     static const int BUCKET[] = {0,  1,  7,  8,  8,  9,  9,  10, 10, 11, 11,

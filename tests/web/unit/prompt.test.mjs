@@ -4,7 +4,7 @@ import { Prompt } from '../../../web/core/prompt.js';
 import { applySplice } from '../../../web/core/edits.js';
 import { FakeTimers, seeded, SEED } from './fakes.mjs';
 
-// The server's side of PROTOCOL.md, "Edits". `refuse(message)` may answer an error instead.
+// The server's side of proto/PROTOCOL.md, "Edits". `refuse(message)` may answer an error instead.
 class TextServer {
     constructor({ rev = 0, text = '', refuse = () => null } = {}) {
         this.rev = rev;

@@ -343,9 +343,10 @@ static int register_surface(struct nvenc *v, const struct kt_nv12 *nv12, struct 
                                   .width = (uint32_t)v->width,
                                   .height = (uint32_t)v->height,
                                   .pitch = (uint32_t)nv12->pitch,
-                                  .resourceToRegister = (void *)(uintptr_t)nv12->pointer,
                                   .bufferFormat = NV_ENC_BUFFER_FORMAT_NV12,
                                   .bufferUsage = NV_ENC_INPUT_IMAGE};
+    /* The interface has one field for handles of every kind; CUDA's is a number. */
+    memcpy(&p.resourceToRegister, &nv12->pointer, sizeof(p.resourceToRegister));
     const int rc = check(v, v->driver->api.nvEncRegisterResource(v->session, &p),
                          "NvEncRegisterResource", err);
     if (rc < 0) {

@@ -180,11 +180,11 @@ void check_conv(struct ck *c)
         }
         return;
     }
-    for (size_t i = 0; i < sizeof(demo) / sizeof(demo[0]); i++) {
+    for (size_t i = 0; !c->quick && i < sizeof(demo) / sizeof(demo[0]); i++) {
         check_shape(c, &demo[i], CK_NORMAL);
     }
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        for (int fill = 0; fill < CK_FILLS; fill++) {
+        for (int fill = 0; fill < ck_fills(c); fill++) {
             check_shape(c, &shapes[i], (enum ck_fill)fill);
         }
     }

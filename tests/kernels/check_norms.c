@@ -9,7 +9,7 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {1, 1, 1}, {6, 10, 3}, {7, 33, 1}, {252, 256, 3}, {100, 1536, 1},
+    {1, 1, 1}, {6, 10, 3}, {7, 33, 1}, {252, 256, 3}, {100, 1536, 1}, {5, 4096, 1}, {3, 9000, 1},
 };
 
 /* Layer norm in place too; the mean is 3 so that subtracting it matters. */
@@ -31,9 +31,11 @@ static void check_layer_norm(struct ck *c, const struct shape *s, enum ck_fill f
     a.y = got;
     ck_status(r, c->level.layer_norm(c->q, &a));
     ck_compare(r, want, got, n);
-    a.x = a.y = in_place;
-    ck_status(r, c->level.layer_norm(c->q, &a));
-    ck_same(r, got, in_place, n * sizeof(float), "in place gives other bits");
+    if (!c->bf16) { /* x and y have one type */
+        a.x = a.y = in_place;
+        ck_status(r, c->level.layer_norm(c->q, &a));
+        ck_same(r, got, in_place, n * sizeof(float), "in place gives other bits");
+    }
     ck_end(r);
 }
 
@@ -164,7 +166,7 @@ void check_norms(struct ck *c)
         time_all(c);
         return;
     }
-    for (int f = 0; f < CK_FILLS; f++) {
+    for (int f = 0; f < ck_fills(c); f++) {
         const enum ck_fill fill = (enum ck_fill)f;
         for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
             check_layer_norm(c, &shapes[i], fill);
@@ -176,6 +178,9 @@ void check_norms(struct ck *c)
             check_channel_norm(c, 37, channels, fill);
         }
         check_channel_norm(c, 2048 + 5, 8, fill);
+        check_channel_norm(c, 131, 96, fill);
+        check_channel_norm(c, 67, 192, fill);
+        check_channel_norm(c, 33, 384, fill);
         check_rope(c, 1, 1, 2, fill);
         check_rope(c, 5, 3, 10, fill);
         check_rope(c, 84, 4, 64, fill);

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { GUARD = 32, BUFFERS_MAX = 24 };
+enum { GUARD = CK_GUARD_FLOATS, BUFFERS_MAX = 24 };
+
+static struct ck_run *current;
 
 struct buffer {
     float *base;
@@ -51,6 +53,21 @@ static float next_normal(uint64_t *s)
     return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * turn));
 }
 
+/* What bf16 keeps of x: inputs are such values when the level computes in bf16. */
+static float round_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+static float as_level(const struct ck_run *r, float x)
+{
+    return r->c->bf16 ? round_bf16(x) : x;
+}
+
 static float next_value(struct ck_run *r)
 {
     const float v = next_normal(&r->rng);
@@ -75,11 +92,19 @@ static uint64_t hash_name(const char *s)
     return h;
 }
 
-static const struct ck_tolerance *tolerance_of(const char *op, int *index)
+static const struct ck_tolerance *tolerance_of(const struct ck *c, const char *op, int *index)
 {
+    const struct ck_tolerance *own = c->bf16 ? ck_tolerances_bf16 : ck_tolerances_cuda;
+    const size_t count = c->bf16 ? sizeof(ck_tolerances_bf16) / sizeof(ck_tolerances_bf16[0])
+                                 : sizeof(ck_tolerances_cuda) / sizeof(ck_tolerances_cuda[0]);
     for (size_t i = 0; i < sizeof(ck_tolerances) / sizeof(ck_tolerances[0]); i++) {
         if (strcmp(ck_tolerances[i].op, op) == 0) {
             *index = (int)i;
+            for (size_t j = 0; c->cuda && j < count; j++) {
+                if (strcmp(own[j].op, op) == 0) {
+                    return &own[j];
+                }
+            }
             return &ck_tolerances[i];
         }
     }
@@ -95,6 +120,7 @@ struct ck_run *ck_begin(struct ck *c, const char *op, const char *shape, enum ck
     r->fill = fill;
     snprintf(r->name, sizeof(r->name), "%s %s %s", op, shape, fill_names[fill]);
     r->rng = c->seed ^ hash_name(r->name); /* the same data for every level, whatever ran before */
+    current = r;
     return r;
 }
 
@@ -114,7 +140,7 @@ float *ck_input(struct ck_run *r, size_t n, float scale)
 {
     float *x = ck_floats(r, n);
     for (size_t i = 0; i < n; i++) {
-        x[i] = next_value(r) * scale;
+        x[i] = as_level(r, next_value(r) * scale);
     }
     return x;
 }
@@ -123,9 +149,37 @@ float *ck_weights(struct ck_run *r, size_t n, float scale)
 {
     float *x = ck_floats(r, n);
     for (size_t i = 0; i < n; i++) {
-        x[i] = next_normal(&r->rng) * scale;
+        x[i] = as_level(r, next_normal(&r->rng) * scale);
     }
     return x;
+}
+
+float *ck_uniform(struct ck_run *r, size_t n, float scale)
+{
+    float *x = ck_floats(r, n);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = as_level(r, ((float)next_u32(&r->rng) * 0x1p-31f - 1.0f) * scale);
+    }
+    return x;
+}
+
+int ck_find(const void *p, struct ck_place *out)
+{
+    for (int i = 0; current && i < current->buffer_count; i++) {
+        const struct buffer *b = &current->buffers[i];
+        const size_t bytes = (b->n + 2 * GUARD) * sizeof(float);
+        if ((const char *)p >= (char *)b->base && (const char *)p < (char *)b->base + bytes) {
+            *out = (struct ck_place){(char *)b->base, bytes,
+                                     (size_t)((const char *)p - (char *)b->base)};
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int ck_fills(const struct ck *c)
+{
+    return c->quick ? 1 : CK_FILLS;
 }
 
 float *ck_copy(struct ck_run *r, const float *x, size_t n)
@@ -142,11 +196,17 @@ static void fail(struct ck_run *r, const char *what)
            (unsigned long long)r->c->seed);
 }
 
+void ck_complain(const char *what)
+{
+    fail(current, what);
+}
+
 void ck_status(struct ck_run *r, int rc)
 {
     if (rc != 0) {
-        char text[64];
-        snprintf(text, sizeof(text), "returned %d", rc);
+        char text[300];
+        snprintf(text, sizeof(text), "returned %d %s", rc,
+                 r->c->cuda ? r->c->real.queue_error(r->c->q) : "");
         fail(r, text);
     }
 }
@@ -154,7 +214,7 @@ void ck_status(struct ck_run *r, int rc)
 void ck_same(struct ck_run *r, const void *want, const void *got, size_t bytes, const char *what)
 {
     int index;
-    tolerance_of(r->op, &index);
+    tolerance_of(r->c, r->op, &index);
     summaries[index].op = r->op;
     if (memcmp(want, got, bytes) != 0) {
         fail(r, what);
@@ -164,7 +224,7 @@ void ck_same(struct ck_run *r, const void *want, const void *got, size_t bytes, 
 void ck_compare(struct ck_run *r, const float *want, const float *got, size_t n)
 {
     int index;
-    const struct ck_tolerance *tol = tolerance_of(r->op, &index);
+    const struct ck_tolerance *tol = tolerance_of(r->c, r->op, &index);
     double diff2 = 0.0, want2 = 0.0, max_diff = 0.0, max_want = 0.0;
     size_t worst = 0, nans = 0;
     for (size_t i = 0; i < n; i++) {
@@ -219,9 +279,10 @@ void ck_end(struct ck_run *r)
         free(r->buffers[i].base);
     }
     int index;
-    tolerance_of(r->op, &index);
+    tolerance_of(r->c, r->op, &index);
     summaries[index].op = r->op;
     summaries[index].cases++;
+    current = NULL;
     r->c->passed += r->failures == 0;
     r->c->failed += r->failures != 0;
     free(r);
@@ -269,6 +330,9 @@ static void run_all(struct ck *c)
     check_norms(c);
     check_elementwise(c);
     check_layouts(c);
+    if (c->cuda && !c->quick) {
+        check_real(c);
+    }
 }
 
 static int open_level(struct ck *c, const char *name, unsigned mask)
@@ -340,41 +404,52 @@ static int bench_level(struct ck *c, const struct level *level)
     return 0;
 }
 
-int main(int argc, char **argv)
+/* 77: there is no card to test. */
+static int run_cuda(struct ck *c, const char *device, int bench)
 {
-    struct ck c = {.seed = (uint64_t)time(NULL), .threads = 2};
-    int bench = 0;
-    const char *only = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--bench") == 0) {
-            bench = 1;
-        } else if (strcmp(argv[i], "--level") == 0 && i + 1 < argc) {
-            only = argv[++i];
-        } else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) {
-            c.threads = atoi(argv[++i]);
-        } else if (argv[i][0] >= '0' && argv[i][0] <= '9') {
-            c.seed = strtoull(argv[i], NULL, 10);
-        } else {
-            fprintf(stderr, "usage: checkkern [SEED] [--bench] [--level ref|dnnl|avx2|avx512] "
-                            "[--threads N]\n");
-            return 2;
-        }
+    const struct kt_queue_params ref_params = {.threads = 1}, params = {.threads = 1};
+    char why[256];
+    const int rc = kt_kernels_cuda(&c->real, 0, c->bf16 ? KT_PRECISION_BF16 : KT_PRECISION_FP32,
+                                   why, sizeof(why));
+    if (rc < 0) {
+        printf("skipped: %s: %s\n", device, why);
+        return 77;
     }
-    printf("seed %llu\n", (unsigned long long)c.seed);
+    c->cuda = 1;
+    c->level_name = c->real.name;
+    kt_kernels_cpu(&c->ref, KT_CPU_REF);
+    if (c->ref.queue_create(&c->ref_q, &ref_params) | c->real.queue_create(&c->q, &params)) {
+        fprintf(stderr, "checkkern: no queue\n");
+        return 1;
+    }
+    ck_mirror(c);
+    run_all(c);
+    print_summaries(c->level_name);
+    printf("%d passed, %d failed\n", c->passed, c->failed);
+    if (c->failed == 0 && bench) {
+        ck_bench_cuda(c);
+    }
+    c->ref.queue_destroy(&c->ref_q);
+    c->real.queue_destroy(&c->q);
+    return c->failed > 0 || c->passed == 0;
+}
+
+static int run_cpu(struct ck *c, const char *only, int bench)
+{
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if ((only && strcmp(only, levels[i].name) != 0) || !level_exists(i)) {
             continue;
         }
-        if (open_level(&c, levels[i].name, levels[i].mask) != 0) {
+        if (open_level(c, levels[i].name, levels[i].mask) != 0) {
             fprintf(stderr, "checkkern: no queue\n");
             return 1;
         }
-        run_all(&c);
-        close_level(&c);
+        run_all(c);
+        close_level(c);
         print_summaries(levels[i].name);
     }
-    printf("%d passed, %d failed\n", c.passed, c.failed);
-    if (c.failed > 0 || c.passed == 0) {
+    printf("%d passed, %d failed\n", c->passed, c->failed);
+    if (c->failed > 0 || c->passed == 0) {
         if (bench) {
             fprintf(stderr, "checkkern: no benchmark of code that fails\n");
         }
@@ -384,9 +459,52 @@ int main(int argc, char **argv)
         if ((only && strcmp(only, levels[i].name) != 0) || !level_exists(i)) {
             continue;
         }
-        if (bench_level(&c, &levels[i]) != 0) {
+        if (bench_level(c, &levels[i]) != 0) {
             return 1;
         }
     }
     return 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: checkkern [SEED] [--bench] [--quick] [--level ref|dnnl|avx2|avx512] "
+                    "[--threads N]\n       checkkern [SEED] [--bench] [--quick] --device cuda "
+                    "[--precision fp32|bf16]\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct ck c = {.seed = (uint64_t)time(NULL), .threads = 2};
+    int bench = 0;
+    const char *only = NULL, *device = "cpu", *precision = "fp32";
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--bench") == 0) {
+            bench = 1;
+        } else if (strcmp(argv[i], "--quick") == 0) {
+            c.quick = 1;
+        } else if (strcmp(argv[i], "--level") == 0 && value) {
+            only = argv[++i];
+        } else if (strcmp(argv[i], "--device") == 0 && value) {
+            device = argv[++i];
+        } else if (strcmp(argv[i], "--precision") == 0 && value) {
+            precision = argv[++i];
+        } else if (strcmp(argv[i], "--threads") == 0 && value) {
+            c.threads = atoi(argv[++i]);
+        } else if (argv[i][0] >= '0' && argv[i][0] <= '9') {
+            c.seed = strtoull(argv[i], NULL, 10);
+        } else {
+            return usage();
+        }
+    }
+    c.bf16 = strcmp(precision, "bf16") == 0;
+    if ((!c.bf16 && strcmp(precision, "fp32") != 0) ||
+        (strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0) ||
+        (c.bf16 && strcmp(device, "cpu") == 0)) {
+        return usage();
+    }
+    printf("seed %llu\n", (unsigned long long)c.seed);
+    return strcmp(device, "cuda") == 0 ? run_cuda(&c, device, bench) : run_cpu(&c, only, bench);
 }

@@ -17,6 +17,8 @@ struct ck {
     struct kt_queue *ref_q, *q;
     const char *level_name;
     int threads, bench;
+    int cuda, bf16, quick;  /* quick: one fill, small shapes (for sanitizers) */
+    struct kt_kernels real; /* CUDA: the table itself; `level` reaches it through mirror.c */
     uint64_t seed;
     double peak_gflops;            /* measured, all threads; bench only */
     double block_ms, block_min_ms; /* bench: one block of the demo model, by medians, by minima */
@@ -30,6 +32,29 @@ float *ck_input(struct ck_run *r, size_t n, float scale);
 /* Seeded normals whatever the fill: weights, cosines. */
 float *ck_weights(struct ck_run *r, size_t n, float scale);
 float *ck_copy(struct ck_run *r, const float *x, size_t n);
+
+/* Uniform values in (-scale, scale): large inputs, made fast. */
+float *ck_uniform(struct ck_run *r, size_t n, float scale);
+
+/* Where a pointer of the current run lies: its buffer with both guards, and the place in it. */
+struct ck_place {
+    char *base;           /* the first guard */
+    size_t bytes, offset; /* of buffer and guards; of the pointer from base */
+};
+int ck_find(const void *p, struct ck_place *out);
+enum { CK_GUARD_FLOATS = 32 };
+/* A failure of the current run. */
+void ck_complain(const char *what);
+
+/* Number of fills that a check goes through. */
+int ck_fills(const struct ck *c);
+
+/* mirror.c: makes c->level from c->real, for the current run's host pointers. */
+void ck_mirror(struct ck *c);
+/* bench_cuda.c: times the real shapes. */
+void ck_bench_cuda(struct ck *c);
+/* check_real.c: shapes of LongLive-1.3B, on sampled rows. */
+void check_real(struct ck *c);
 
 struct ck_run *ck_begin(struct ck *c, const char *op, const char *shape, enum ck_fill fill);
 /* Compares n floats with the op's tolerance (tolerance.h). */

@@ -84,6 +84,9 @@ int ktc_attention(struct kt_queue *q, const struct kt_attention_args *given)
         a.ld_q < dense || a.ld_k < dense || a.ld_v < dense || a.ld_y < dense) {
         return -EINVAL;
     }
+    if (a.f8) {
+        return -ENOTSUP;
+    }
     int rc = ktc_enter(q);
     if (rc < 0 || a.tq == 0) {
         return rc;

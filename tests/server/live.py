@@ -1,5 +1,6 @@
-"""Behaviour of `kinetype serve` over real sockets: live.py SERVER [TEST ...].
+"""Behaviour of `kinetype serve` over real sockets: live.py SERVER DRIVER [TEST ...].
 
+DRIVER is the library that stands in for NVIDIA's (driver/driver.h), or "none".
 SERVER is kinetype-fake, whose lane draws without a model (fake_lane.c lists the words that turn its knobs). Nothing here
 asserts how long something took; what must not happen too early or too often is asserted on the server's own clock.
 """
@@ -17,7 +18,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from wsclient import FIRST, FLUSH, KEY, LATE, Client, Picture, Refused, http
 
-SERVER = None
+SERVER = DRIVER = None
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 INTERVAL_US = 62500
 LEAD_US = 250000
@@ -27,18 +28,18 @@ def command(*options):
     return [SERVER, "serve", *options]
 
 
-def run(*options, timeout=20):
+def run(*options, timeout=20, env=None):
     """A start that should fail: (exit status, stderr)."""
-    p = subprocess.run(command(*options), capture_output=True, text=True, timeout=timeout)
+    p = subprocess.run(command(*options), capture_output=True, text=True, timeout=timeout, env=env)
     return p.returncode, p.stderr
 
 
 class Server:
-    def __init__(self, *options):
+    def __init__(self, *options, env=None):
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             command("--model", "/tmp", "--web", "", "--port", "0", *options), stdout=subprocess.PIPE,
-            stderr=self.log, text=True)
+            stderr=self.log, text=True, env=env)
         if not select.select([self.process.stdout], [], [], 20)[0]:
             raise AssertionError("the server does not start")
         line = self.process.stdout.readline()
@@ -215,7 +216,7 @@ class Greeting(Case):
 
     def test_codecs(self):
         for wanted, codec, string, start in ((["jpeg", "vp8"], 3, "", b"\xff\xd8"),
-                                             (["h264", "vp9"], 2, "vp09.00.10.08", b"")):
+                                             (["h265", "vp9"], 2, "vp09.00.10.08", b"")):
             c = self.open(codecs=wanted)
             self.assertEqual(c.welcome["codec_string"], string)
             p = c.picture()
@@ -795,6 +796,102 @@ class Start(unittest.TestCase):
         server.stop()
 
 
+class Libraries:
+    """A folder with what the server takes for NVIDIA's driver, and an environment in which it is found first."""
+    def __init__(self, driver):
+        self.folder = tempfile.TemporaryDirectory()
+        for name in "libcuda.so.1", "libnvidia-encode.so.1":
+            path = os.path.join(self.folder.name, name)
+            if driver:
+                os.symlink(os.path.abspath(driver), path)
+            else:
+                open(path, "w").close()  # a file, but no library
+        self.env = dict(os.environ, LD_LIBRARY_PATH=self.folder.name)
+
+    def remove(self):
+        self.folder.cleanup()
+
+
+class Nvenc(Case):
+    SPS = b"\0\0\0\1\x67\x64"
+
+    @classmethod
+    def setUpClass(cls):
+        if DRIVER == "none":
+            raise unittest.SkipTest("built without NVENC")
+        cls.libraries = Libraries(DRIVER)
+        cls.server = Server(*cls.options, env=cls.libraries.env)
+        if "not implemented" in cls.server.stderr():
+            cls.tearDownClass()
+            raise unittest.SkipTest("no libx264 behind the driver")
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.libraries.remove()
+
+    def test_stream(self):
+        self.assertRegex(self.server.stderr(), "h264 by NVENC: avc1.64[0-9A-F]{4}\n")
+        c = self.open(codecs=["h264", "vp8"])
+        self.assertEqual(c.welcome["codec"], "h264")
+        self.assertRegex(c.welcome["codec_string"], "^avc1[.]64[0-9A-F]{4}$")
+        p = c.picture()
+        self.assertEqual((p.codec, p.flags & KEY), (4, KEY))
+        self.assertTrue(p.payload.startswith(self.SPS), p.payload[:8])
+        for _ in range(20):
+            p = c.picture()
+            self.assertEqual((p.codec, p.flags & KEY), (4, 0))
+            self.assertNotIn(self.SPS, p.payload)
+        c.send({"type": "keyframe", "reason": "test"})
+        for _ in range(40):
+            p = c.picture()
+            if p.flags & KEY:
+                break
+        self.assertTrue(p.flags & KEY)
+        self.assertTrue(p.payload.startswith(self.SPS))
+
+    def test_who_wants_another_gets_it(self):
+        c = self.open(codecs=["vp8", "h264"])
+        self.assertEqual(c.welcome["codec"], "vp8")
+        self.assertEqual(c.picture().codec, 1)
+
+    def test_resumed_with_another_codec(self):
+        a = self.open(codecs=["h264"])
+        a.picture()
+        a.close()
+        b = self.client()
+        b.hello(resume=a.welcome["session"], codecs=["vp8"])
+        self.assertEqual(b.picture().codec, 1)
+
+
+class NoNvenc(unittest.TestCase):
+    def setUp(self):
+        if DRIVER == "none":
+            self.skipTest("built without NVENC")
+        self.libraries = Libraries(None)
+
+    def tearDown(self):
+        self.libraries.remove()
+
+    def test_one_line_says_why(self):
+        server = Server("--prompt", "a red circle", env=self.libraries.env)
+        c = Client(server.port)
+        self.assertEqual(c.hello(codecs=["h264", "vp8"])["codec"], "vp8")
+        self.assertEqual(c.picture().codec, 1)
+        c.close()
+        log = server.stop()
+        self.assertRegex(log, "pictures are encoded on the CPU: no NVENC: [^\n]*libcuda.so.1: ")
+        self.assertEqual(log.count("NVENC"), 1, log)
+
+    def test_alone_it_is_needed(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write('{"codecs": ["h264"]}')
+            f.flush()
+            status, text = run("--config", f.name, "--model", "/tmp", "--web", "", env=self.libraries.env)
+        self.assertEqual(status, 1)
+        self.assertIn("h264 alone is listed: no NVENC: ", text)
+
+
 class Stop(unittest.TestCase):
     def test_goodbye(self):
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -828,5 +925,5 @@ class Stop(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    SERVER = sys.argv[1]
-    unittest.main(argv=[sys.argv[0]] + sys.argv[2:], verbosity=2)
+    SERVER, DRIVER = sys.argv[1:3]
+    unittest.main(argv=[sys.argv[0]] + sys.argv[3:], verbosity=2)

@@ -1,0 +1,640 @@
+/* The attention kernel, for both precisions; a `Type` supplies tiles, products and rounding.
+ *
+ * One block per multiprocessor: a producer warp drives the copy engine, two warpgroups of 64 query
+ * rows each consume. K and V pass through rings of shared-memory stages guarded by mbarriers.
+ * A consumer issues the logits of the next keys and, behind them, the weighted sum of the current
+ * ones, and takes the exponentials while the matrix unit works; two named barriers let one
+ * warpgroup issue while the other takes its softmax (the scheme of FlashAttention-3, Shah et al.
+ * 2024, arXiv:2407.08608).
+ *
+ * The maximum that the weights are taken against is only raised when a logit exceeds it by more
+ * than 2^SLACK: any reference is exact as long as sum and result use the same one, and rescaling
+ * the result is then rare. Each row decides alone, so neighbours do not change its bits.
+ *
+ * Equal shares. 4680 rows x 12 heads are 444 tiles of 128 rows, 3.36 for each of 132
+ * multiprocessors, which whole tiles would turn into 4. Instead the (tile, keys) space is cut into
+ * equal spans. A span that ends inside a tile computes that piece first and leaves sums, maxima and
+ * result in the workspace; the next span, which holds the rest of the tile, takes it up as its last
+ * piece, long after. The sum over the keys runs in the same order as in one piece, so the bits do
+ * not depend on where a tile was cut. A block waits only for the block before it, which was
+ * scheduled earlier and waits for nobody before it has published: no deadlock.
+ */
+#ifndef KTC_ATTENTION_CUH
+#define KTC_ATTENTION_CUH
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/hopper.cuh"
+
+#include <errno.h>
+#include <math.h>
+
+enum {
+    KTC_ROWS = 128,    /* query rows of a tile */
+    KTC_CONSUMERS = 2, /* warpgroups, 64 rows each */
+    KTC_THREADS = 128 * (1 + KTC_CONSUMERS),
+    KTC_WORK_FLAGS = 4096,     /* bytes of flags at the start of the workspace */
+    KTC_SPLIT_BLOCKS_MIN = 12, /* fewer key blocks than this are not worth passing on */
+};
+
+/* Workspace of one block: per thread the result (up to 64 floats), 2 maxima, 2 sums. */
+#define KTC_WORK_SLOT ((size_t)KTC_CONSUMERS * 128 * (64 + 4) * sizeof(float))
+
+struct ktc_attention_args {
+    CUtensorMap q, k, v;
+    void *y;
+    const float *v_scale;
+    const int32_t *page_start;
+    uint8_t *work;
+    int64_t ld_y;
+    int tq;
+    int q_tiles;     /* of 128 rows, per head */
+    int tiles;       /* q_tiles * heads */
+    int blocks;      /* of keys, per tile */
+    int page_blocks; /* of keys, per page */
+    int page_rows;
+    int span; /* blocks of a span; 0: whole tiles */
+    float scale_log2, tail, y_scale;
+};
+
+/* -- schedule -- */
+
+struct ktc_piece {
+    int tile, from, to; /* key blocks [from, to) */
+    bool resume, publish;
+};
+
+struct ktc_schedule {
+    int first, full, count;
+    int head_tile, head_to;   /* the piece that is published, when head_to > 0 */
+    int rest_tile, rest_from; /* the piece taken up, when rest_from > 0 */
+    int stride;
+};
+
+KTC_INLINE ktc_schedule ktc_schedule_make(const ktc_attention_args &a)
+{
+    ktc_schedule s = {};
+    if (a.span == 0) {
+        s.first = blockIdx.x;
+        s.stride = gridDim.x;
+        s.full = s.count = (a.tiles - (int)blockIdx.x + s.stride - 1) / s.stride;
+        return s;
+    }
+    int total = a.tiles * a.blocks;
+    int begin = min((int)blockIdx.x * a.span, total), end = min(begin + a.span, total);
+    if (begin == end)
+        return s;
+    s.stride = 1;
+    s.rest_tile = begin / a.blocks;
+    s.rest_from = begin % a.blocks;
+    s.head_tile = end / a.blocks;
+    s.head_to = end % a.blocks;
+    s.first = s.rest_tile + (s.rest_from > 0);
+    s.full = s.head_tile - s.first;
+    s.count = s.full + (s.rest_from > 0) + (s.head_to > 0);
+    return s;
+}
+
+KTC_INLINE ktc_piece ktc_schedule_piece(const ktc_schedule &s, int i, int blocks)
+{
+    if (s.head_to > 0) {
+        if (i == 0)
+            return {s.head_tile, 0, s.head_to, false, true};
+        i--;
+    }
+    if (i < s.full)
+        return {s.first + i * s.stride, 0, blocks, false, false};
+    return {s.rest_tile, s.rest_from, blocks, true, false};
+}
+
+/* -- shared memory -- */
+
+template <class T> struct ktc_layout {
+    static constexpr int Q = 0;
+    static constexpr int K = Q + T::Q_BYTES;
+    static constexpr int V = K + T::STAGES * T::K_BYTES;
+    static constexpr int BARS = V + T::STAGES * T::V_BYTES;
+    static constexpr int Q_FULL = BARS, Q_EMPTY = BARS + 8;
+    static constexpr int K_FULL = BARS + 16, K_EMPTY = K_FULL + 8 * T::STAGES;
+    static constexpr int V_FULL = K_EMPTY + 8 * T::STAGES, V_EMPTY = V_FULL + 8 * T::STAGES;
+    static constexpr int BYTES = V_EMPTY + 8 * T::STAGES;
+    static constexpr int DYNAMIC = BYTES + 1024; /* room to align the swizzle pattern */
+};
+
+/* A position in a ring of stages. */
+template <int STAGES> struct ktc_ring {
+    int stage = 0;
+    uint32_t phase = 0;
+    __device__ __forceinline__ void next(void)
+    {
+        if (++stage == STAGES) {
+            stage = 0;
+            phase ^= 1;
+        }
+    }
+};
+
+/* -- producer -- */
+
+template <class T>
+KTC_INLINE void ktc_produce(const ktc_attention_args &a, const ktc_schedule &sched, uint32_t sm)
+{
+    using L = ktc_layout<T>;
+    ktc_ring<T::STAGES> kr, vr;
+    ktc_ring<1> qr;
+    for (int i = 0; i < sched.count; i++, qr.next()) {
+        ktc_piece piece = ktc_schedule_piece(sched, i, a.blocks);
+        int head = piece.tile / a.q_tiles, row = (piece.tile % a.q_tiles) * KTC_ROWS;
+        ktc_mbar_wait(sm + L::Q_EMPTY, qr.phase ^ 1);
+        ktc_mbar_expect(sm + L::Q_FULL, T::Q_BYTES);
+        T::load_q(sm + L::Q, &a.q, sm + L::Q_FULL, head, row);
+        int v_key = 0;
+        for (int b = piece.from; b <= piece.to; b++) {
+            int key = 0;
+            if (b < piece.to) {
+                int page = b / a.page_blocks;
+                key = (b % a.page_blocks) * T::KEYS + (a.page_start ? a.page_start[page] : 0);
+                ktc_mbar_wait(sm + L::K_EMPTY + 8 * kr.stage, kr.phase ^ 1);
+                ktc_mbar_expect(sm + L::K_FULL + 8 * kr.stage, T::K_BYTES);
+                T::load_k(sm + L::K + kr.stage * T::K_BYTES, &a.k, sm + L::K_FULL + 8 * kr.stage,
+                          head, key);
+                kr.next();
+            }
+            if (b > piece.from) { /* V of the block before: wanted after these logits */
+                ktc_mbar_wait(sm + L::V_EMPTY + 8 * vr.stage, vr.phase ^ 1);
+                ktc_mbar_expect(sm + L::V_FULL + 8 * vr.stage, T::V_BYTES);
+                T::load_v(sm + L::V + vr.stage * T::V_BYTES, &a.v, sm + L::V_FULL + 8 * vr.stage,
+                          head, v_key);
+                vr.next();
+            }
+            v_key = key;
+        }
+    }
+}
+
+/* -- consumer -- */
+
+/* Logits: s[4j + 2r + e] is row 8r + lane / 4, key 8j + 2 (lane % 4) + e of the warp's 16 rows. */
+template <int N> KTC_INLINE void ktc_mask(float (&s)[N], int valid, float tail)
+{
+    int col = 2 * (threadIdx.x & 3);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int key = col + (i / 4) * 8 + (i & 1);
+        s[i] = key >= valid ? -INFINITY : key == valid - 1 ? s[i] + tail : s[i];
+    }
+}
+
+struct ktc_rows {
+    float max[2], sum[2]; /* this thread's rows; sums over this thread's keys alone */
+};
+
+/* Logits to weights; raises the reference maximum where needed. Returns what the result must be
+ * multiplied by. */
+template <class T, int N>
+KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2)
+{
+    float top[2][2], offset[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        top[r][0] = s[2 * r], top[r][1] = s[2 * r + 1];
+#pragma unroll
+        for (int i = 4; i < N; i += 4) {
+            top[r][0] = fmaxf(top[r][0], s[i + 2 * r]);
+            top[r][1] = fmaxf(top[r][1], s[i + 2 * r + 1]);
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float m = fmaxf(top[r][0], top[r][1]);
+        m = fmaxf(m, __shfl_xor_sync(~0u, m, 1));
+        m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
+        bool raise = (m - rows.max[r]) * scale_log2 > T::SLACK;
+        alpha[r] = raise ? ktc_exp2((rows.max[r] - m) * scale_log2) : 1.0f;
+        rows.max[r] = raise ? m : rows.max[r];
+        offset[r] = T::OFFSET - rows.max[r] * scale_log2;
+    }
+    float sum[2][2] = {};
+#pragma unroll
+    for (int i = 0; i < N; i += 4)
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                float &x = s[i + 2 * r + e];
+                x = T::exp2(fmaf(x, scale_log2, offset[r]), i + 2 * r + e);
+                sum[r][e] += x;
+            }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        rows.sum[r] = fmaf(rows.sum[r], alpha[r], sum[r][0] + sum[r][1]);
+}
+
+template <int N> KTC_INLINE void ktc_rescale(float (&o)[N], const float (&alpha)[2])
+{
+    if (!__any_sync(~0u, alpha[0] != 1.0f || alpha[1] != 1.0f))
+        return;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        o[i] *= alpha[(i >> 1) & 1];
+}
+
+/* -- handing a tile on -- */
+
+template <int N>
+KTC_INLINE void ktc_publish(const ktc_attention_args &a, int group, const float (&o)[N],
+                            const ktc_rows &rows)
+{
+    int t = threadIdx.x & 127;
+    float4 *slot = (float4 *)(a.work + KTC_WORK_FLAGS + blockIdx.x * KTC_WORK_SLOT) +
+                   group * (64 + 4) / 4 * 128;
+#pragma unroll
+    for (int i = 0; i < N / 4; i++)
+        slot[i * 128 + t] = make_float4(o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]);
+    slot[N / 4 * 128 + t] = make_float4(rows.max[0], rows.max[1], rows.sum[0], rows.sum[1]);
+    __threadfence();
+    ktc_bar_sync(3 + group, 128);
+    int *flag = (int *)a.work + blockIdx.x * KTC_CONSUMERS + group;
+    if (t == 0)
+        asm volatile("st.release.gpu.global.s32 [%0], 1;" ::"l"(flag) : "memory");
+}
+
+template <int N>
+KTC_INLINE void ktc_resume(const ktc_attention_args &a, int group, float (&o)[N], ktc_rows &rows)
+{
+    int t = threadIdx.x & 127, from = blockIdx.x - 1;
+    int *flag = (int *)a.work + from * KTC_CONSUMERS + group;
+    int ready = 0;
+#ifdef KTC_SPIN_LIMIT
+    long long start = clock64();
+#endif
+    while (!ready) {
+        asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(ready) : "l"(flag) : "memory");
+#ifdef KTC_SPIN_LIMIT
+        if (clock64() - start > KTC_SPIN_LIMIT)
+            __trap();
+#endif
+    }
+    const float4 *slot = (const float4 *)(a.work + KTC_WORK_FLAGS + from * KTC_WORK_SLOT) +
+                         group * (64 + 4) / 4 * 128;
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        float4 x = __ldcg(slot + i * 128 + t);
+        o[4 * i] = x.x, o[4 * i + 1] = x.y, o[4 * i + 2] = x.z, o[4 * i + 3] = x.w;
+    }
+    float4 x = __ldcg(slot + N / 4 * 128 + t);
+    rows.max[0] = x.x, rows.max[1] = x.y, rows.sum[0] = x.z, rows.sum[1] = x.w;
+    ktc_bar_sync(3 + group, 128); /* every thread has seen the flag: ready for the next call */
+    if (t == 0)
+        *flag = 0;
+}
+
+/* -- result -- */
+
+/* Transposes 4 words among the 4 threads of a quad: thread i's word j becomes thread j's word i. */
+KTC_INLINE void ktc_quad_transpose(uint32_t (&w)[4])
+{
+    bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        uint32_t x = __shfl_xor_sync(~0u, odd ? w[i] : w[i + 1], 1);
+        w[i] = odd ? x : w[i];
+        w[i + 1] = odd ? w[i + 1] : x;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        uint32_t x = __shfl_xor_sync(~0u, high ? w[i] : w[i + 2], 2);
+        w[i] = high ? x : w[i];
+        w[i + 2] = high ? w[i + 2] : x;
+    }
+}
+
+/* o[64 rows, N] as bf16: 16 bytes a thread and store, 64 contiguous bytes a row and store. */
+template <int N>
+KTC_INLINE void ktc_store_bf16(const ktc_attention_args &a, const float (&o)[N], int row, int col)
+{
+    uint16_t *y = (uint16_t *)a.y;
+    int quad = threadIdx.x & 3;
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+#pragma unroll
+        for (int g = 0; g < N / 16; g++) { /* 4 groups of 8 columns */
+            uint32_t w[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                w[j] = ktc_pack_bf16(o[16 * g + 4 * j + 2 * r], o[16 * g + 4 * j + 2 * r + 1]);
+            ktc_quad_transpose(w);
+            if (row + 8 * r < a.tq)
+                *(uint4 *)(y + (row + 8 * r) * a.ld_y + col + 32 * g + 8 * quad) =
+                    make_uint4(w[0], w[1], w[2], w[3]);
+        }
+}
+
+template <int N>
+KTC_INLINE void ktc_store_e4m3(const ktc_attention_args &a, const float (&o)[N], int row, int col)
+{
+    uint8_t *y = (uint8_t *)a.y;
+    int quad = threadIdx.x & 3;
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+#pragma unroll
+        for (int g = 0; g < N / 32; g++) { /* 8 groups of 8 columns, two to a word */
+            uint32_t w[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const float *x = o + 32 * g + 8 * j + 2 * r;
+                w[j] = ktc_pack_e4m3(x[0], x[1]) | ktc_pack_e4m3(x[4], x[5]) << 16;
+            }
+            ktc_quad_transpose(w);
+            uint4 out =
+                make_uint4(__byte_perm(w[0], w[1], 0x5410), __byte_perm(w[2], w[3], 0x5410),
+                           __byte_perm(w[0], w[1], 0x7632), __byte_perm(w[2], w[3], 0x7632));
+            if (row + 8 * r < a.tq)
+                *(uint4 *)(y + (row + 8 * r) * a.ld_y + col + 64 * g + 16 * quad) = out;
+        }
+}
+
+template <class T>
+KTC_INLINE void ktc_finish(const ktc_attention_args &a, float (&o)[T::DIM / 2],
+                           const ktc_rows &rows, int head, int row)
+{
+    float inv[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float sum = rows.sum[r];
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        sum += __shfl_xor_sync(~0u, sum, 2);
+        inv[r] = 1.0f / sum;
+    }
+#pragma unroll
+    for (int i = 0; i < T::DIM / 2; i++)
+        o[i] *= inv[(i >> 1) & 1];
+    int col = head * T::DIM;
+    if constexpr (T::SCALED) {
+        int lane_col = col + 2 * (threadIdx.x & 3);
+        float y_scale = a.y_scale == 0.0f ? 1.0f : a.y_scale;
+#pragma unroll
+        for (int j = 0; j < T::DIM / 8; j++) {
+            float2 s = *(const float2 *)(a.v_scale + lane_col + 8 * j);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                o[4 * j + i] *= ((i & 1) ? s.y : s.x) * y_scale;
+        }
+        if (a.y_scale != 0.0f) {
+            ktc_store_e4m3(a, o, row, col);
+            return;
+        }
+    }
+    ktc_store_bf16(a, o, row, col);
+}
+
+/* One arrival a warp: every warp of both consumers has read the stage. */
+KTC_INLINE void ktc_release(uint32_t bar)
+{
+    if ((threadIdx.x & 31) == 0)
+        ktc_mbar_arrive(bar);
+}
+
+/* The logits of one key block are complete: give its stages back, mask what is not a key. */
+template <class T>
+KTC_INLINE void ktc_logits_done(const ktc_attention_args &a, float (&s)[T::KEYS / 2], uint32_t sm,
+                                ktc_ring<T::STAGES> &kr, const ktc_piece &piece, int b,
+                                int &in_page)
+{
+    using L = ktc_layout<T>;
+    ktc_release(sm + L::K_EMPTY + 8 * kr.stage);
+    kr.next();
+    if (b + 1 == piece.to)
+        ktc_release(sm + L::Q_EMPTY);
+    int valid = a.page_rows - in_page * T::KEYS;
+    bool last = b + 1 == a.blocks;
+    if (valid < T::KEYS || (last && a.tail != 0.0f))
+        ktc_mask(s, valid, last ? a.tail : 0.0f);
+    in_page = in_page + 1 == a.page_blocks ? 0 : in_page + 1;
+}
+
+/* o += p v; a type that PROMOTEs sums a block in registers of its own (the matrix unit's e4m3 sums
+ * keep about 14 bits) and adds that to o in fp32. */
+template <class T, int N, int M>
+KTC_INLINE void ktc_accumulate(float (&o)[N], float (&part)[M], const uint32_t (&p)[T::WEIGHTS],
+                               uint32_t v)
+{
+    if constexpr (T::PROMOTE)
+        T::accumulate(part, p, v);
+    else
+        T::accumulate(o, p, v);
+}
+
+template <class T, int N, int M> KTC_INLINE void ktc_accumulated(float (&o)[N], float (&part)[M])
+{
+    if constexpr (T::PROMOTE) {
+        ktc_keep(part);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            o[i] += part[i];
+    } else {
+        ktc_keep(o);
+    }
+}
+
+template <class T>
+KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sched, uint32_t sm,
+                            int group)
+{
+    using L = ktc_layout<T>;
+    ktc_ring<T::STAGES> kr, vr;
+    ktc_ring<1> qr;
+    const uint32_t q = sm + L::Q + group * T::Q_GROUP;
+    const int mine = 1 + group, other = 2 - group;
+    if (T::TURNS && group == 1)
+        ktc_bar_arrive(other, 256); /* the first turn is group 0's */
+
+    for (int i = 0; i < sched.count; i++, qr.next()) {
+        float s[T::KEYS / 2], o[T::DIM / 2], part[T::PROMOTE ? T::DIM / 2 : 1], alpha[2];
+        uint32_t p[T::WEIGHTS];
+        ktc_rows rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}};
+        ktc_piece piece = ktc_schedule_piece(sched, i, a.blocks);
+        int in_page = piece.from % a.page_blocks;
+        if (piece.resume) {
+            ktc_resume(a, group, o, rows);
+        } else {
+#pragma unroll
+            for (int j = 0; j < T::DIM / 2; j++)
+                o[j] = 0.0f;
+        }
+        ktc_mbar_wait(sm + L::Q_FULL, qr.phase);
+        ktc_mbar_wait(sm + L::K_FULL + 8 * kr.stage, kr.phase);
+        ktc_wgmma_fence();
+        T::logits(s, q, sm + L::K + kr.stage * T::K_BYTES);
+        ktc_wgmma_commit();
+        ktc_wgmma_wait<0>();
+        ktc_keep(s);
+        ktc_logits_done<T>(a, s, sm, kr, piece, piece.from, in_page);
+        ktc_softmax<T>(s, rows, alpha, a.scale_log2);
+        ktc_rescale(o, alpha);
+        T::weights(p, s);
+
+        for (int b = piece.from + 1; b < piece.to; b++) {
+            ktc_mbar_wait(sm + L::K_FULL + 8 * kr.stage, kr.phase);
+            if (T::TURNS)
+                ktc_bar_sync(mine, 256);
+            ktc_keep(o);
+            ktc_keep(p);
+            ktc_wgmma_fence();
+            T::logits(s, q, sm + L::K + kr.stage * T::K_BYTES);
+            ktc_wgmma_commit();
+            ktc_mbar_wait(sm + L::V_FULL + 8 * vr.stage, vr.phase);
+            ktc_accumulate<T>(o, part, p, sm + L::V + vr.stage * T::V_BYTES);
+            ktc_wgmma_commit();
+            if (T::TURNS)
+                ktc_bar_arrive(other, 256);
+            ktc_wgmma_wait<1>();
+            ktc_keep(s);
+            ktc_logits_done<T>(a, s, sm, kr, piece, b, in_page);
+            ktc_softmax<T>(s, rows, alpha, a.scale_log2);
+            ktc_wgmma_wait<0>();
+            ktc_accumulated<T>(o, part);
+            ktc_keep(p);
+            ktc_release(sm + L::V_EMPTY + 8 * vr.stage);
+            vr.next();
+            ktc_rescale(o, alpha);
+            T::weights(p, s);
+        }
+        ktc_mbar_wait(sm + L::V_FULL + 8 * vr.stage, vr.phase);
+        ktc_keep(o);
+        ktc_keep(p);
+        ktc_wgmma_fence();
+        ktc_accumulate<T>(o, part, p, sm + L::V + vr.stage * T::V_BYTES);
+        ktc_wgmma_commit();
+        ktc_wgmma_wait<0>();
+        ktc_accumulated<T>(o, part);
+        ktc_keep(p);
+        ktc_release(sm + L::V_EMPTY + 8 * vr.stage);
+        vr.next();
+
+        if (piece.publish) {
+            ktc_publish(a, group, o, rows);
+        } else {
+            int head = piece.tile / a.q_tiles, warp = (threadIdx.x / 32) & 3;
+            int row = (piece.tile % a.q_tiles) * KTC_ROWS + group * 64 + warp * 16 +
+                      (threadIdx.x & 31) / 4;
+            ktc_finish<T>(a, o, rows, head, row);
+        }
+    }
+}
+
+template <class T>
+__global__ void __launch_bounds__(KTC_THREADS, 1)
+    ktc_attention_kernel(const __grid_constant__ ktc_attention_args a)
+{
+    using L = ktc_layout<T>;
+    extern __shared__ uint8_t raw[];
+    uint32_t sm = (ktc_smem(raw) + 1023) & ~1023u;
+    if (threadIdx.x == 0) {
+        ktc_tma_prefetch_map(&a.q);
+        ktc_tma_prefetch_map(&a.k);
+        ktc_tma_prefetch_map(&a.v);
+        ktc_mbar_init(sm + L::Q_FULL, 1);
+        ktc_mbar_init(sm + L::Q_EMPTY, 4 * KTC_CONSUMERS);
+        for (int i = 0; i < T::STAGES; i++) {
+            ktc_mbar_init(sm + L::K_FULL + 8 * i, 1);
+            ktc_mbar_init(sm + L::K_EMPTY + 8 * i, 4 * KTC_CONSUMERS);
+            ktc_mbar_init(sm + L::V_FULL + 8 * i, 1);
+            ktc_mbar_init(sm + L::V_EMPTY + 8 * i, 4 * KTC_CONSUMERS);
+        }
+        ktc_mbar_init_fence();
+    }
+    __syncthreads();
+    const ktc_schedule sched = ktc_schedule_make(a);
+    if (threadIdx.x < 128) {
+        ktc_regs_lower<24>();
+        if (threadIdx.x == 0)
+            ktc_produce<T>(a, sched, sm);
+    } else {
+        ktc_regs_raise<240>();
+        ktc_consume<T>(a, sched, sm, threadIdx.x / 128 - 1);
+    }
+}
+
+/* -- host -- */
+
+/* A 2- or 3-D map; sizes and box in elements, strides in bytes from the second axis on. */
+static inline int ktc_tensor_map(CUtensorMap *map, CUtensorMapDataType type, int rank,
+                                 const void *base, const cuuint64_t *sizes,
+                                 const cuuint64_t *strides, const cuuint32_t *box,
+                                 CUtensorMapSwizzle swizzle)
+{
+    typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                                  const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                                  const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+    static encode_fn encode = NULL; /* found once; every thread finds the same */
+    const cuuint32_t ones[3] = {1, 1, 1};
+    if (!encode) {
+        void *entry = NULL;
+        cudaDriverEntryPointQueryResult found;
+        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                             cudaEnableDefault, &found) != cudaSuccess ||
+            found != cudaDriverEntryPointSuccess)
+            return -ENOSYS;
+        encode = (encode_fn)entry;
+    }
+    CUresult r = encode(map, type, (cuuint32_t)rank, (void *)base, sizes, strides, box, ones,
+                        CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return r == CUDA_SUCCESS ? 0 : -EINVAL;
+}
+
+struct ktc_plan {
+    int tq, tk, heads;
+    const int32_t *page_start;
+    int page_count, page_rows;
+    void *work;
+    float scale;
+};
+
+static inline int ktc_multiprocessors(void)
+{
+    int device, count;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+        return 0;
+    return count;
+}
+
+/* Tiles, pages and shares for key blocks of `keys`. Returns the number of blocks to launch. */
+static inline int ktc_plan_shares(struct ktc_attention_args *args, const struct ktc_plan *plan,
+                                  int keys)
+{
+    bool paged = plan->page_start != NULL;
+    int sms = ktc_multiprocessors();
+    args->page_start = plan->page_start;
+    args->page_rows = paged ? plan->page_rows : plan->tk;
+    args->page_blocks = (args->page_rows + keys - 1) / keys;
+    args->blocks = args->page_blocks * (paged ? plan->page_count : 1);
+    args->tq = plan->tq;
+    args->q_tiles = (plan->tq + KTC_ROWS - 1) / KTC_ROWS;
+    args->tiles = args->q_tiles * plan->heads;
+    args->work = (uint8_t *)plan->work;
+    args->scale_log2 = plan->scale * 1.4426950408889634f;
+    args->span = 0;
+    if (args->tiles <= sms)
+        return args->tiles;
+    if (plan->work && args->blocks >= KTC_SPLIT_BLOCKS_MIN && args->tiles % sms != 0 &&
+        (size_t)sms * KTC_CONSUMERS * sizeof(int) <= KTC_WORK_FLAGS)
+        args->span = (int)(((int64_t)args->tiles * args->blocks + sms - 1) / sms);
+    return sms;
+}
+
+template <class T>
+static int ktc_attention_launch(cudaStream_t stream, const struct ktc_attention_args *args,
+                                int blocks)
+{
+    int shared = ktc_layout<T>::DYNAMIC;
+    if (cudaFuncSetAttribute(ktc_attention_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             shared) != cudaSuccess)
+        return -EIO;
+    ktc_attention_kernel<T><<<blocks, KTC_THREADS, shared, stream>>>(*args);
+    return cudaPeekAtLastError() == cudaSuccess ? 0 : -EIO;
+}
+
+#endif

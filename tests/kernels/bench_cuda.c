@@ -292,7 +292,7 @@ static void time_rows(struct bench *b)
 
 void ck_bench_cuda(struct ck *c)
 {
-    struct bench b = {.c = c, .bytes = (size_t)1400 << 20};
+    struct bench b = {.c = c, .bytes = (size_t)1700 << 20};
     const size_t n = (size_t)64 << 20;
     float *host = malloc(n * sizeof(float));
     uint64_t s = c->seed;

@@ -300,6 +300,10 @@ struct kt_kernels {
 
     /* y[i] = a[i] * gelu_tanh(b[i]) (UMT5's gated FFN). */
     int (*mul_gelu)(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
+    /* y[h, i, j] = table[h, reach + j - i], y [heads, n, n], table [heads, 2 * reach + 1], both
+     * [f32], n <= reach + 1: a bias that depends on the distance of key j from query i. */
+    int (*distance_bias)(struct kt_queue *q, float *y, const float *table, int heads, int n,
+                         int reach);
     /* y[i] = tanh(x[i] / 3) * 3 (TAEHV input clamp). */
     int (*tanh3)(struct kt_queue *q, void *y, const void *x, size_t n);
     /* y = relu(x), in place allowed. */

@@ -16,10 +16,9 @@ struct slot {
 struct kt_position_bias {
     struct kt_device *dev;
     int layers, heads, text_len;
-    float
-        *by_distance; /* host [layers, heads, 2 * text_len - 1], from the farthest earlier key on */
-    float *staging;   /* host [heads, text_len, text_len] */
-    float *memory;    /* device [slots, heads, text_len, text_len] */
+    float *by_distance; /* device [layers, heads, 2 * text_len - 1], from the farthest earlier key
+                           on */
+    float *memory;      /* device [slots, heads, text_len, text_len] */
     struct slot *slots;
     int slot_count;
     uint64_t clock;
@@ -40,8 +39,9 @@ int kt_position_bucket(int key_minus_query, int num_buckets, int max_distance)
     return side + bucket;
 }
 
-static int read_layer(struct kt_position_bias *b, int layer, const struct kt_text_config *cfg,
-                      const struct kt_safetensors *st, struct kt_error *err)
+static int read_layer(const struct kt_position_bias *b, float *by_distance, int layer,
+                      const struct kt_text_config *cfg, const struct kt_safetensors *st,
+                      struct kt_error *err)
 {
     const int64_t shape[] = {cfg->num_buckets, cfg->num_heads};
     const int distances = 2 * b->text_len - 1;
@@ -56,12 +56,30 @@ static int read_layer(struct kt_position_bias *b, int layer, const struct kt_tex
         const int bucket =
             kt_position_bucket(i - (b->text_len - 1), cfg->num_buckets, cfg->max_distance);
         for (int h = 0; h < b->heads; h++) {
-            b->by_distance[((size_t)layer * b->heads + h) * distances + i] =
+            by_distance[((size_t)layer * b->heads + h) * distances + i] =
                 table[bucket * b->heads + h];
         }
     }
     free(table);
     return 0;
+}
+
+static int read_layers(struct kt_position_bias *b, const struct kt_text_config *cfg,
+                       const struct kt_safetensors *st, struct kt_error *err)
+{
+    const size_t n = (size_t)b->layers * b->heads * (2 * b->text_len - 1);
+    float *host = malloc(n * sizeof(*host));
+    int r = host ? 0 : kt_fail(err, -ENOMEM, "out of memory for the position bias");
+
+    for (int layer = 0; r == 0 && layer < b->layers; layer++) {
+        r = read_layer(b, host, layer, cfg, st, err);
+    }
+    if (r == 0) {
+        b->by_distance = kt_device_alloc_f32(b->dev, host, n, "text position bias by distance");
+        r = b->by_distance ? 0 : kt_fail(err, -ENOMEM, "out of memory for the position bias");
+    }
+    free(host);
+    return r;
 }
 
 static size_t slot_floats(const struct kt_position_bias *b)
@@ -95,17 +113,14 @@ int kt_position_bias_open(struct kt_position_bias **bias, struct kt_device *dev,
     b->heads = cfg->num_heads;
     b->text_len = cfg->text_len;
     b->slot_count = count_slots(b);
-    b->by_distance =
-        calloc((size_t)b->layers * b->heads * (2 * b->text_len - 1), sizeof(*b->by_distance));
-    b->staging = malloc(slot_floats(b) * sizeof(float));
     b->slots = calloc((size_t)b->slot_count, sizeof(*b->slots));
     b->memory =
         kt_device_alloc(dev, b->slot_count * slot_floats(b) * sizeof(float), "text position bias");
-    if (!b->by_distance || !b->staging || !b->slots || !b->memory) {
+    if (!b->slots || !b->memory) {
         r = kt_fail(err, -ENOMEM, "out of memory for the position bias");
     }
-    for (int layer = 0; r == 0 && layer < b->layers; layer++) {
-        r = read_layer(b, layer, cfg, st, err);
+    if (r == 0) {
+        r = read_layers(b, cfg, st, err);
     }
     if (r < 0) {
         kt_position_bias_close(&b);
@@ -121,27 +136,10 @@ void kt_position_bias_close(struct kt_position_bias **bias)
         return;
     }
     kt_device_free((*bias)->dev, (*bias)->memory);
-    free((*bias)->by_distance);
-    free((*bias)->staging);
+    kt_device_free((*bias)->dev, (*bias)->by_distance);
     free((*bias)->slots);
     free(*bias);
     *bias = NULL;
-}
-
-static void fill(const struct kt_position_bias *b, int layer, int n)
-{
-    const int distances = 2 * b->text_len - 1;
-    float *to = b->staging;
-
-    for (int h = 0; h < b->heads; h++) {
-        const float *zero =
-            b->by_distance + ((size_t)layer * b->heads + h) * distances + b->text_len - 1;
-        for (int query = 0; query < n; query++) {
-            for (int key = 0; key < n; key++) {
-                *to++ = zero[key - query];
-            }
-        }
-    }
 }
 
 /* The slot that holds (layer, n), or the one to fill: empty or least recently used. */
@@ -168,10 +166,11 @@ const float *kt_position_bias_get(struct kt_position_bias *b, int layer, int n)
     float *memory = b->memory + i * slot_floats(b);
 
     if (slot->n != n || slot->layer != layer) {
-        fill(b, layer, n);
+        const int reach = b->text_len - 1;
+        const float *table =
+            b->by_distance + (size_t)layer * (size_t)b->heads * (2 * (size_t)reach + 1);
         slot->n = 0;
-        if (kt_device_upload(b->dev, memory, b->staging, (size_t)b->heads * n * n * sizeof(float)) <
-            0) {
+        if (b->dev->k.distance_bias(b->dev->q, memory, table, b->heads, n, reach) < 0) {
             return NULL;
         }
         slot->n = n;

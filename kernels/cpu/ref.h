@@ -24,6 +24,8 @@ int kt_ref_attention(struct kt_queue *q, const struct kt_attention_args *a);
 
 int kt_ref_residual(struct kt_queue *q, const struct kt_residual_args *a);
 int kt_ref_mul_gelu(struct kt_queue *q, void *y, const void *a, const void *b, size_t n);
+int kt_ref_distance_bias(struct kt_queue *q, float *y, const float *table, int heads, int n,
+                         int reach);
 int kt_ref_tanh3(struct kt_queue *q, void *y, const void *x, size_t n);
 int kt_ref_relu(struct kt_queue *q, void *y, const void *x, size_t n);
 int kt_ref_sample_step(struct kt_queue *q, const struct kt_sample_step_args *a);

@@ -150,6 +150,22 @@ int kt_ref_to_planar(struct kt_queue *q, float *y, const void *x, int t, int h, 
     return 0;
 }
 
+int kt_ref_distance_bias(struct kt_queue *q, float *y, const float *table, int heads, int n,
+                         int reach)
+{
+    if (heads < 1 || n < 1 || reach < n - 1) {
+        return -EINVAL;
+    }
+    q->stats.launches++;
+    for (int h = 0; h < heads; h++) {
+        const float *zero = table + (size_t)h * (2 * (size_t)reach + 1) + reach;
+        for (int i = 0; i < n; i++, y += n) {
+            memcpy(y, zero - i, (size_t)n * sizeof(*y));
+        }
+    }
+    return 0;
+}
+
 int kt_ref_copy_rows(struct kt_queue *q, void *dst, size_t dst_stride, const void *src,
                      size_t src_stride, int rows, size_t row_bytes)
 {

@@ -45,6 +45,7 @@ static void fill_reference(struct kt_kernels *k)
         .sample_step = kt_ref_sample_step,
         .to_i420 = kt_ref_to_i420,
         .mul_gelu = kt_ref_mul_gelu,
+        .distance_bias = kt_ref_distance_bias,
         .tanh3 = kt_ref_tanh3,
         .relu = kt_ref_relu,
         .upsample2x = kt_ref_upsample2x,

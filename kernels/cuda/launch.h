@@ -41,6 +41,8 @@ cudaError_t ktc_to_channels_last(cudaStream_t s, int bf16, void *y, const float 
                                  int pixels, const float *scale, const float *shift);
 cudaError_t ktc_to_planar(cudaStream_t s, int bf16, float *y, const void *x, int t, int pixels,
                           int c);
+cudaError_t ktc_distance_bias(cudaStream_t s, float *y, const float *table, int heads, int n,
+                              int reach);
 cudaError_t ktc_to_i420(cudaStream_t s, const struct kt_i420_args *a);
 cudaError_t ktc_noise(cudaStream_t s, float *out, int n, uint64_t seed, uint64_t stream);
 

@@ -225,6 +225,25 @@ extern "C" cudaError_t ktc_to_planar(cudaStream_t s, int bf16, float *y, const v
     return cudaGetLastError();
 }
 
+__global__ void distance_bias(float *y, const float *table, unsigned n, unsigned reach,
+                              size_t total)
+{
+    const size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < total) {
+        const unsigned j = (unsigned)(at % n), i = (unsigned)(at / n % n);
+        y[at] = table[at / n / n * (2 * (size_t)reach + 1) + reach + j - i];
+    }
+}
+
+extern "C" cudaError_t ktc_distance_bias(cudaStream_t s, float *y, const float *table, int heads,
+                                         int n, int reach)
+{
+    const size_t total = (size_t)heads * (size_t)n * (size_t)n;
+    distance_bias<<<ktc_blocks(total, THREADS), THREADS, 0, s>>>(y, table, (unsigned)n,
+                                                                 (unsigned)reach, total);
+    return cudaGetLastError();
+}
+
 template <typename U>
 __global__ void turn_filter(U *dst, const U *src, unsigned c_out, unsigned c_in, unsigned taps,
                             size_t n)

@@ -145,6 +145,13 @@ static int to_i420(struct kt_queue *q, const struct kt_i420_args *a)
            "to I420", ktc_to_i420(q->stream, a));
 }
 
+static int distance_bias(struct kt_queue *q, float *y, const float *table, int heads, int n,
+                         int reach)
+{
+    LAUNCH(heads >= 1 && n >= 1 && reach >= n - 1, "distance bias",
+           ktc_distance_bias(q->stream, y, table, heads, n, reach));
+}
+
 static int noise(struct kt_queue *q, float *out, int n, uint64_t seed, uint64_t stream)
 {
     LAUNCH(n >= 0, "noise", ktc_noise(q->stream, out, n, seed, stream));
@@ -190,6 +197,7 @@ static const struct kt_kernels table = {
     .sample_step = sample_step,
     .to_i420 = to_i420,
     .mul_gelu = mul_gelu,
+    .distance_bias = distance_bias,
     .tanh3 = tanh3,
     .relu = relu,
     .upsample2x = upsample2x,

@@ -45,6 +45,18 @@ static void check_moves(struct ck *c, int t, int h, int w, int ch)
     ck_end(r);
 }
 
+static void check_distance_bias(struct ck *c, int heads, int n, int reach)
+{
+    struct ck_run *r = ck_begin(c, "exact", "distance bias", CK_NORMAL);
+    const size_t count = (size_t)heads * n * n;
+    float *table = ck_input(r, (size_t)heads * (2 * reach + 1), 1.0f);
+    float *want = ck_floats(r, count), *got = ck_floats(r, count);
+    ck_status(r, c->ref.distance_bias(c->ref_q, want, table, heads, n, reach));
+    ck_status(r, c->level.distance_bias(c->q, got, table, heads, n, reach));
+    ck_same(r, want, got, count * sizeof(float), "distance bias");
+    ck_end(r);
+}
+
 static void check_noise(struct ck *c, int n)
 {
     struct ck_run *r = ck_begin(c, "exact", "noise", CK_NORMAL);
@@ -131,6 +143,9 @@ void check_layouts(struct ck *c)
     check_moves(c, 1, 1, 1, 1);
     check_moves(c, 2, 5, 7, 3);
     check_moves(c, 4, 28, 48, 32);
+    check_distance_bias(c, 1, 1, 0);
+    check_distance_bias(c, 3, 7, 6);
+    check_distance_bias(c, 64, 40, 511);
     for (int n = 1; n < 9; n++) {
         check_noise(c, n);
     }

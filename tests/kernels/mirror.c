@@ -282,6 +282,12 @@ static int to_planar(struct kt_queue *q, float *y, const void *x, int t, int h, 
     return end(m.c->real.to_planar(q, out_f32(y), in(x), t, h, w, c));
 }
 
+static int distance_bias(struct kt_queue *q, float *y, const float *table, int heads, int n,
+                         int reach)
+{
+    return end(m.c->real.distance_bias(q, out_f32(y), in_f32(table), heads, n, reach));
+}
+
 static int noise(struct kt_queue *q, float *y, int n, uint64_t seed, uint64_t stream)
 {
     return end(m.c->real.noise(q, out_f32(y), n, seed, stream));
@@ -311,6 +317,7 @@ void ck_mirror(struct ck *c)
     c->level.sample_step = sample_step;
     c->level.to_i420 = to_i420;
     c->level.mul_gelu = mul_gelu;
+    c->level.distance_bias = distance_bias;
     c->level.tanh3 = tanh3;
     c->level.relu = relu;
     c->level.to_act = to_act;

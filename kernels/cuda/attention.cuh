@@ -12,12 +12,16 @@
  * the result is then rare. Each row decides alone, so neighbours do not change its bits.
  *
  * Equal shares. 4680 rows x 12 heads are 444 tiles of 128 rows, 3.36 for each of 132
- * multiprocessors, which whole tiles would turn into 4. Instead the (tile, keys) space is cut into
- * equal spans. A span that ends inside a tile computes that piece first and leaves sums, maxima and
- * result in the workspace; the next span, which holds the rest of the tile, takes it up as its last
- * piece, long after. The sum over the keys runs in the same order as in one piece, so the bits do
- * not depend on where a tile was cut. A block waits only for the block before it, which was
- * scheduled earlier and waits for nobody before it has published: no deadlock.
+ * multiprocessors, which whole tiles would turn into 4. Instead every block takes 3 whole tiles,
+ * and the (tile, keys) space of the remaining 48 is cut into 132 equal spans. A span that ends
+ * inside a tile leaves sums, maxima and result in the workspace, and the block that has the next
+ * piece of the tile takes them up one wave of whole tiles later, when they have long been there.
+ * The sum over the keys runs in the same order as in one piece, so the bits do not depend on where
+ * a tile was cut. All blocks walk through the keys of the same few heads at about the same time,
+ * which the L2 cache needs: with spans cut out of all tiles, every block was at another place of
+ * another head, and everything came from memory.
+ *
+ * A block waits only for the block before it, which was scheduled earlier: no deadlock.
  */
 #ifndef KTC_ATTENTION_CUH
 #define KTC_ATTENTION_CUH
@@ -64,46 +68,50 @@ struct ktc_piece {
 };
 
 struct ktc_schedule {
-    int first, full, count;
-    int head_tile, head_to;   /* the piece that is published, when head_to > 0 */
-    int rest_tile, rest_from; /* the piece taken up, when rest_from > 0 */
-    int stride;
+    int waves, count;
+    ktc_piece first; /* the start of a tile, done before the first wave; to == 0: none */
+    ktc_piece later; /* done before wave later_at; to == 0: none */
+    int later_at;
 };
 
 KTC_INLINE ktc_schedule ktc_schedule_make(const ktc_attention_args &a)
 {
     ktc_schedule s = {};
+    int grid = gridDim.x, me = blockIdx.x;
     if (a.span == 0) {
-        s.first = blockIdx.x;
-        s.stride = gridDim.x;
-        s.full = s.count = (a.tiles - (int)blockIdx.x + s.stride - 1) / s.stride;
+        s.waves = s.count = (a.tiles - me + grid - 1) / grid;
         return s;
     }
-    int total = a.tiles * a.blocks;
-    int begin = min((int)blockIdx.x * a.span, total), end = min(begin + a.span, total);
+    s.waves = a.tiles / grid;
+    int shared = s.waves * grid; /* the first tile that is shared out */
+    int total = (a.tiles - shared) * a.blocks;
+    int begin = min(me * a.span, total), end = min(begin + a.span, total);
+    s.count = s.waves;
     if (begin == end)
         return s;
-    s.stride = 1;
-    s.rest_tile = begin / a.blocks;
-    s.rest_from = begin % a.blocks;
-    s.head_tile = end / a.blocks;
-    s.head_to = end % a.blocks;
-    s.first = s.rest_tile + (s.rest_from > 0);
-    s.full = s.head_tile - s.first;
-    s.count = s.full + (s.rest_from > 0) + (s.head_to > 0);
+    int tile = begin / a.blocks, from = begin - tile * a.blocks;
+    int to = min(a.blocks, from + end - begin);
+    s.later = {shared + tile, from, to, from > 0, to < a.blocks};
+    s.later_at = me - tile * a.blocks / a.span; /* pieces of this tile before this one */
+    s.count++;
+    int next = end - (tile + 1) * a.blocks;
+    if (next > 0) {
+        s.first = {shared + tile + 1, 0, next, false, true};
+        s.count++;
+    }
     return s;
 }
 
 KTC_INLINE ktc_piece ktc_schedule_piece(const ktc_schedule &s, int i, int blocks)
 {
-    if (s.head_to > 0) {
-        if (i == 0)
-            return {s.head_tile, 0, s.head_to, false, true};
-        i--;
+    if (s.first.to > 0 && i-- == 0)
+        return s.first;
+    if (s.later.to > 0) {
+        if (i == s.later_at)
+            return s.later;
+        i -= i > s.later_at;
     }
-    if (i < s.full)
-        return {s.first + i * s.stride, 0, blocks, false, false};
-    return {s.rest_tile, s.rest_from, blocks, true, false};
+    return {(int)blockIdx.x + i * (int)gridDim.x, 0, blocks, false, false};
 }
 
 /* -- shared memory -- */
@@ -208,9 +216,9 @@ KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], fl
         float m = fmaxf(top[r][0], top[r][1]);
         m = fmaxf(m, __shfl_xor_sync(~0u, m, 1));
         m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
-        bool raise = (m - rows.max[r]) * scale_log2 > T::SLACK;
-        alpha[r] = raise ? ktc_exp2((rows.max[r] - m) * scale_log2) : 1.0f;
-        rows.max[r] = raise ? m : rows.max[r];
+        m = (m - rows.max[r]) * scale_log2 > T::SLACK ? m : rows.max[r];
+        alpha[r] = ktc_exp2((rows.max[r] - m) * scale_log2); /* 1 where nothing changes */
+        rows.max[r] = m;
         offset[r] = T::OFFSET - rows.max[r] * scale_log2;
     }
     float sum[2][2] = {};
@@ -394,24 +402,6 @@ KTC_INLINE void ktc_release(uint32_t bar)
         ktc_mbar_arrive(bar);
 }
 
-/* The logits of one key block are complete: give its stages back, mask what is not a key. */
-template <class T>
-KTC_INLINE void ktc_logits_done(const ktc_attention_args &a, float (&s)[T::KEYS / 2], uint32_t sm,
-                                ktc_ring<T::STAGES> &kr, const ktc_piece &piece, int b,
-                                int &in_page)
-{
-    using L = ktc_layout<T>;
-    ktc_release(sm + L::K_EMPTY + 8 * kr.stage);
-    kr.next();
-    if (b + 1 == piece.to)
-        ktc_release(sm + L::Q_EMPTY);
-    int valid = a.page_rows - in_page * T::KEYS;
-    bool last = b + 1 == a.blocks;
-    if (valid < T::KEYS || (last && a.tail != 0.0f))
-        ktc_mask(s, valid, last ? a.tail : 0.0f);
-    in_page = in_page + 1 == a.page_blocks ? 0 : in_page + 1;
-}
-
 /* o += p v; a type that PROMOTEs sums a block in registers of its own (the matrix unit's e4m3 sums
  * keep about 14 bits) and adds that to o in fp32. */
 template <class T, int N, int M>
@@ -436,88 +426,148 @@ template <class T, int N, int M> KTC_INLINE void ktc_accumulated(float (&o)[N], 
     }
 }
 
+/* What a consumer carries from one key block to the next. */
+template <class T> struct ktc_consumer {
+    float s[T::KEYS / 2], o[T::DIM / 2], part[T::PROMOTE ? T::DIM / 2 : 1];
+    uint32_t p[T::WEIGHTS];
+    ktc_rows rows;
+    ktc_ring<T::STAGES> kr, vr;
+    uint32_t sm, q; /* shared memory; this warpgroup's rows of Q */
+    int in_page;    /* index of the key block in its page */
+};
+
+template <class T> KTC_INLINE void ktc_issue_logits(ktc_consumer<T> &c)
+{
+    ktc_wgmma_fence();
+    T::logits(c.s, c.q, c.sm + ktc_layout<T>::K + c.kr.stage * T::K_BYTES);
+    ktc_wgmma_commit();
+}
+
+template <class T> KTC_INLINE void ktc_issue_sum(ktc_consumer<T> &c)
+{
+    ktc_accumulate<T>(c.o, c.part, c.p, c.sm + ktc_layout<T>::V + c.vr.stage * T::V_BYTES);
+    ktc_wgmma_commit();
+}
+
+template <class T> KTC_INLINE void ktc_sum_done(ktc_consumer<T> &c)
+{
+    ktc_wgmma_wait<0>();
+    ktc_accumulated<T>(c.o, c.part);
+    ktc_keep(c.p);
+    ktc_release(c.sm + ktc_layout<T>::V_EMPTY + 8 * c.vr.stage);
+    c.vr.next();
+}
+
+/* Gives back the shared memory of complete logits and turns them into weights. MASKED:
+ * some columns may not be keys, the last key may have a tail. */
+template <class T, bool MASKED>
+KTC_INLINE void ktc_logits_done(ktc_consumer<T> &c, const ktc_attention_args &a, bool last,
+                                float (&alpha)[2])
+{
+    using L = ktc_layout<T>;
+    ktc_keep(c.s);
+    ktc_release(c.sm + L::K_EMPTY + 8 * c.kr.stage);
+    c.kr.next();
+    if (MASKED)
+        ktc_mask(c.s, a.page_rows - c.in_page * T::KEYS, last ? a.tail : 0.0f);
+    ktc_softmax<T>(c.s, c.rows, alpha, a.scale_log2);
+    c.in_page = c.in_page + 1 == a.page_blocks ? 0 : c.in_page + 1;
+}
+
+/* Keeps what x is computed from above the next wait: the compiler orders stores and waits, and
+ * would otherwise wait first and take the exponentials after. x is never negative; nothing is
+ * stored. */
+KTC_INLINE void ktc_hold(float x, uint32_t sm)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n"
+                 "@p st.shared.f32 [%1], %0;\n}\n" ::"f"(x),
+                 "r"(sm)
+                 : "memory");
+}
+
+/* One key block: its logits, and the weighted sum of the block before. Nothing is in flight before
+ * or after, and no branch lies between issue and wait: the compiler would wait at it. */
+template <class T, bool MASKED>
+KTC_INLINE void ktc_step(ktc_consumer<T> &c, const ktc_attention_args &a, int group, bool last)
+{
+    using L = ktc_layout<T>;
+    float alpha[2];
+    ktc_mbar_wait(c.sm + L::K_FULL + 8 * c.kr.stage, c.kr.phase);
+    ktc_mbar_wait(c.sm + L::V_FULL + 8 * c.vr.stage, c.vr.phase);
+    if (T::TURNS)
+        ktc_bar_sync(1 + group, 256);
+    ktc_keep(c.o);
+    ktc_keep(c.p);
+    ktc_issue_logits<T>(c);
+    ktc_issue_sum<T>(c);
+    if (T::TURNS)
+        ktc_bar_arrive(2 - group, 256);
+    ktc_wgmma_wait<1>();
+    ktc_logits_done<T, MASKED>(c, a, last, alpha);
+    ktc_hold(c.rows.sum[0] + c.rows.sum[1], c.sm);
+    ktc_sum_done<T>(c);
+    ktc_rescale(c.o, alpha);
+    T::weights(c.p, c.s);
+}
+
+template <class T>
+KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &a,
+                                  const ktc_piece &piece, int group)
+{
+    using L = ktc_layout<T>;
+    float alpha[2];
+    ktc_mbar_wait(c.sm + L::K_FULL + 8 * c.kr.stage, c.kr.phase);
+    ktc_issue_logits<T>(c);
+    ktc_wgmma_wait<0>();
+    ktc_logits_done<T, true>(c, a, piece.from + 1 == a.blocks, alpha);
+    ktc_rescale(c.o, alpha);
+    T::weights(c.p, c.s);
+    for (int b = piece.from + 1; b < piece.to; b++) {
+        bool last = b + 1 == a.blocks;
+        if (c.in_page + 1 == a.page_blocks)
+            ktc_step<T, true>(c, a, group, last);
+        else
+            ktc_step<T, false>(c, a, group, last);
+    }
+    ktc_release(c.sm + L::Q_EMPTY);
+    ktc_mbar_wait(c.sm + L::V_FULL + 8 * c.vr.stage, c.vr.phase);
+    ktc_keep(c.o);
+    ktc_keep(c.p);
+    ktc_wgmma_fence();
+    ktc_issue_sum<T>(c);
+    ktc_sum_done<T>(c);
+}
+
 template <class T>
 KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sched, uint32_t sm,
                             int group)
 {
-    using L = ktc_layout<T>;
-    ktc_ring<T::STAGES> kr, vr;
+    ktc_consumer<T> c;
     ktc_ring<1> qr;
-    const uint32_t q = sm + L::Q + group * T::Q_GROUP;
-    const int mine = 1 + group, other = 2 - group;
+    c.sm = sm;
+    c.q = sm + ktc_layout<T>::Q + group * T::Q_GROUP;
     if (T::TURNS && group == 1)
-        ktc_bar_arrive(other, 256); /* the first turn is group 0's */
-
+        ktc_bar_arrive(1, 256); /* the first turn is group 0's */
     for (int i = 0; i < sched.count; i++, qr.next()) {
-        float s[T::KEYS / 2], o[T::DIM / 2], part[T::PROMOTE ? T::DIM / 2 : 1], alpha[2];
-        uint32_t p[T::WEIGHTS];
-        ktc_rows rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}};
         ktc_piece piece = ktc_schedule_piece(sched, i, a.blocks);
-        int in_page = piece.from % a.page_blocks;
+        c.in_page = piece.from % a.page_blocks;
         if (piece.resume) {
-            ktc_resume(a, group, o, rows);
+            ktc_resume(a, group, c.o, c.rows);
         } else {
 #pragma unroll
             for (int j = 0; j < T::DIM / 2; j++)
-                o[j] = 0.0f;
+                c.o[j] = 0.0f;
+            c.rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}};
         }
-        ktc_mbar_wait(sm + L::Q_FULL, qr.phase);
-        ktc_mbar_wait(sm + L::K_FULL + 8 * kr.stage, kr.phase);
-        ktc_wgmma_fence();
-        T::logits(s, q, sm + L::K + kr.stage * T::K_BYTES);
-        ktc_wgmma_commit();
-        ktc_wgmma_wait<0>();
-        ktc_keep(s);
-        ktc_logits_done<T>(a, s, sm, kr, piece, piece.from, in_page);
-        ktc_softmax<T>(s, rows, alpha, a.scale_log2);
-        ktc_rescale(o, alpha);
-        T::weights(p, s);
-
-        for (int b = piece.from + 1; b < piece.to; b++) {
-            ktc_mbar_wait(sm + L::K_FULL + 8 * kr.stage, kr.phase);
-            if (T::TURNS)
-                ktc_bar_sync(mine, 256);
-            ktc_keep(o);
-            ktc_keep(p);
-            ktc_wgmma_fence();
-            T::logits(s, q, sm + L::K + kr.stage * T::K_BYTES);
-            ktc_wgmma_commit();
-            ktc_mbar_wait(sm + L::V_FULL + 8 * vr.stage, vr.phase);
-            ktc_accumulate<T>(o, part, p, sm + L::V + vr.stage * T::V_BYTES);
-            ktc_wgmma_commit();
-            if (T::TURNS)
-                ktc_bar_arrive(other, 256);
-            ktc_wgmma_wait<1>();
-            ktc_keep(s);
-            ktc_logits_done<T>(a, s, sm, kr, piece, b, in_page);
-            ktc_softmax<T>(s, rows, alpha, a.scale_log2);
-            ktc_wgmma_wait<0>();
-            ktc_accumulated<T>(o, part);
-            ktc_keep(p);
-            ktc_release(sm + L::V_EMPTY + 8 * vr.stage);
-            vr.next();
-            ktc_rescale(o, alpha);
-            T::weights(p, s);
-        }
-        ktc_mbar_wait(sm + L::V_FULL + 8 * vr.stage, vr.phase);
-        ktc_keep(o);
-        ktc_keep(p);
-        ktc_wgmma_fence();
-        ktc_accumulate<T>(o, part, p, sm + L::V + vr.stage * T::V_BYTES);
-        ktc_wgmma_commit();
-        ktc_wgmma_wait<0>();
-        ktc_accumulated<T>(o, part);
-        ktc_keep(p);
-        ktc_release(sm + L::V_EMPTY + 8 * vr.stage);
-        vr.next();
-
+        ktc_mbar_wait(sm + ktc_layout<T>::Q_FULL, qr.phase);
+        ktc_consume_piece<T>(c, a, piece, group);
         if (piece.publish) {
-            ktc_publish(a, group, o, rows);
+            ktc_publish(a, group, c.o, c.rows);
         } else {
             int head = piece.tile / a.q_tiles, warp = (threadIdx.x / 32) & 3;
             int row = (piece.tile % a.q_tiles) * KTC_ROWS + group * 64 + warp * 16 +
                       (threadIdx.x & 31) / 4;
-            ktc_finish<T>(a, o, rows, head, row);
+            ktc_finish<T>(a, c.o, c.rows, head, row);
         }
     }
 }
@@ -551,7 +601,7 @@ __global__ void __launch_bounds__(KTC_THREADS, 1)
             ktc_produce<T>(a, sched, sm);
     } else {
         ktc_regs_raise<240>();
-        ktc_consume<T>(a, sched, sm, threadIdx.x / 128 - 1);
+        ktc_consume<T>(a, sched, sm, __shfl_sync(~0u, threadIdx.x / 128, 0) - 1);
     }
 }
 
@@ -619,9 +669,14 @@ static inline int ktc_plan_shares(struct ktc_attention_args *args, const struct 
     args->span = 0;
     if (args->tiles <= sms)
         return args->tiles;
-    if (plan->work && args->blocks >= KTC_SPLIT_BLOCKS_MIN && args->tiles % sms != 0 &&
-        (size_t)sms * KTC_CONSUMERS * sizeof(int) <= KTC_WORK_FLAGS)
-        args->span = (int)(((int64_t)args->tiles * args->blocks + sms - 1) / sms);
+    int waves = args->tiles / sms, rest = args->tiles % sms;
+    if (plan->work && rest > 0 && args->blocks >= KTC_SPLIT_BLOCKS_MIN &&
+        (size_t)sms * KTC_CONSUMERS * sizeof(int) <= KTC_WORK_FLAGS) {
+        /* Equal, but a tile in no more pieces than there are gaps between waves. */
+        int equal = (int)(((int64_t)rest * args->blocks + sms - 1) / sms);
+        int least = (args->blocks - 1 + waves - 1) / waves;
+        args->span = equal > least ? equal : least;
+    }
     return sms;
 }
 

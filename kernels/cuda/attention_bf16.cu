@@ -34,22 +34,21 @@ template <int DIM_, int KEYS_, int STAGES_, bool TURNS_> struct ktc_bf16 {
     /* s[64, KEYS] = q k^T over 16 channels at a time: 32 bytes along a swizzled row. */
     KTC_METHOD void logits(float (&s)[KEYS / 2], uint32_t q, uint32_t k)
     {
+        uint64_t dq = ktc_desc(q, 16, 1024, KTC_SWIZZLE_128);
+        uint64_t dk = ktc_desc(k, 16, 1024, KTC_SWIZZLE_128);
 #pragma unroll
-        for (int c = 0; c < DIM / 16; c++) {
-            uint32_t at = (c % 4) * 32;
-            ktc_wgmma_bf16<KEYS>::mma(
-                s, ktc_desc(q + (c / 4) * Q_SLAB + at, 16, 1024, KTC_SWIZZLE_128),
-                ktc_desc(k + (c / 4) * K_SLAB + at, 16, 1024, KTC_SWIZZLE_128), c > 0);
-        }
+        for (int c = 0; c < DIM / 16; c++)
+            ktc_wgmma_bf16<KEYS>::mma(s, ktc_desc_at(dq, c / 4 * Q_SLAB + c % 4 * 32),
+                                      ktc_desc_at(dk, c / 4 * K_SLAB + c % 4 * 32), c > 0);
     }
 
     /* o[64, DIM] += p v over 16 keys at a time; v lies with the channels contiguous. */
     KTC_METHOD void accumulate(float (&o)[DIM / 2], const uint32_t (&p)[WEIGHTS], uint32_t v)
     {
+        uint64_t dv = ktc_desc(v, K_SLAB, 1024, KTC_SWIZZLE_128);
 #pragma unroll
         for (int c = 0; c < KEYS / 16; c++)
-            ktc_wgmma_bf16_rs<DIM>::mma(
-                o, p + 4 * c, ktc_desc(v + c * 16 * 128, K_SLAB, 1024, KTC_SWIZZLE_128), 1);
+            ktc_wgmma_bf16_rs<DIM>::mma(o, p + 4 * c, ktc_desc_at(dv, c * 16 * 128), 1);
     }
 
     /* The accumulator's layout is the operand's, pair by pair. */
@@ -122,11 +121,11 @@ extern "C" int ktc_attention_bf16_variant(cudaStream_t stream, const struct ktc_
     switch (variant) {
     case 0: return run<ktc_bf16<128, 176, 2, true>>(stream, a);
 #ifdef KTC_VARIANTS
-    case 1: return run<ktc_bf16<128, 128, 2, true>>(stream, a);
-    case 2: return run<ktc_bf16<128, 128, 3, true>>(stream, a);
-    case 3: return run<ktc_bf16<128, 160, 2, true>>(stream, a);
-    case 4: return run<ktc_bf16<128, 176, 2, false>>(stream, a);
-    case 5: return run<ktc_bf16<128, 144, 2, true>>(stream, a);
+    case 1: return run<ktc_bf16<128, 176, 2, false>>(stream, a);
+    case 2: return run<ktc_bf16<128, 128, 2, true>>(stream, a);
+    case 3: return run<ktc_bf16<128, 128, 3, true>>(stream, a);
+    case 4: return run<ktc_bf16<128, 160, 2, true>>(stream, a);
+    case 5: return run<ktc_bf16<128, 160, 2, false>>(stream, a);
 #endif
     }
     return -EINVAL;

@@ -46,20 +46,21 @@ template <int KEYS_, int STAGES_, int POLY, bool TURNS_, bool PROMOTE_> struct k
 
     KTC_METHOD void logits(float (&s)[KEYS / 2], uint32_t q, uint32_t k)
     {
+        uint64_t dq = ktc_desc(q, 16, 1024, KTC_SWIZZLE_128);
+        uint64_t dk = ktc_desc(k, 16, 1024, KTC_SWIZZLE_128);
 #pragma unroll
         for (int c = 0; c < DIM / 32; c++)
-            ktc_wgmma_e4m3<KEYS>::mma(s, ktc_desc(q + c * 32, 16, 1024, KTC_SWIZZLE_128),
-                                      ktc_desc(k + c * 32, 16, 1024, KTC_SWIZZLE_128), c > 0);
+            ktc_wgmma_e4m3<KEYS>::mma(s, ktc_desc_at(dq, c * 32), ktc_desc_at(dk, c * 32), c > 0);
     }
 
     KTC_METHOD void accumulate(float (&o)[DIM / 2], const uint32_t (&p)[WEIGHTS], uint32_t v)
     {
+        uint64_t dv = ktc_desc(v, 16, 8 * CHUNK, V_SWIZZLE);
 #pragma unroll
         for (int c = 0; c < KEYS / 32; c++)
-            ktc_wgmma_e4m3_rs<DIM>::mma(
-                o, p + 4 * c,
-                ktc_desc(v + c * 32 / CHUNK * V_SLAB + c * 32 % CHUNK, 16, 8 * CHUNK, V_SWIZZLE),
-                !PROMOTE || c > 0);
+            ktc_wgmma_e4m3_rs<DIM>::mma(o, p + 4 * c,
+                                        ktc_desc_at(dv, c * 32 / CHUNK * V_SLAB + c * 32 % CHUNK),
+                                        !PROMOTE || c > 0);
     }
 
     /* Register 0 of 32 keys: this row, slots 4 (lane % 4) + 0..3; 1: the row 8 below; 2, 3: the
@@ -151,19 +152,19 @@ extern "C" int ktc_attention_f8_variant(cudaStream_t stream, const struct ktc_at
     if (!valid(a))
         return -EINVAL;
     switch (variant) {
-    case 0: return run<ktc_e4m3<128, 4, 0, true, false>>(stream, a);
+    case 0: return run<ktc_e4m3<192, 3, 0, true, false>>(stream, a);
 #ifdef KTC_VARIANTS
-    case 1: return run<ktc_e4m3<128, 4, 8, true, false>>(stream, a);
-    case 2: return run<ktc_e4m3<128, 4, 4, true, false>>(stream, a);
-    case 3: return run<ktc_e4m3<128, 4, 0, true, true>>(stream, a);
-    case 4: return run<ktc_e4m3<160, 3, 0, true, false>>(stream, a);
-    case 5: return run<ktc_e4m3<192, 3, 0, true, false>>(stream, a);
-    case 6: return run<ktc_e4m3<192, 3, 8, true, false>>(stream, a);
-    case 7: return run<ktc_e4m3<192, 3, 4, true, false>>(stream, a);
-    case 8: return run<ktc_e4m3<224, 3, 0, true, false>>(stream, a);
-    case 9: return run<ktc_e4m3<224, 3, 7, true, false>>(stream, a);
-    case 10: return run<ktc_e4m3<224, 3, 4, true, false>>(stream, a);
-    case 11: return run<ktc_e4m3<192, 3, 0, false, false>>(stream, a);
+    case 1: return run<ktc_e4m3<160, 3, 0, false, false>>(stream, a);
+    case 2: return run<ktc_e4m3<160, 3, 8, true, false>>(stream, a);
+    case 3: return run<ktc_e4m3<160, 3, 4, true, false>>(stream, a);
+    case 4: return run<ktc_e4m3<128, 4, 0, true, false>>(stream, a);
+    case 5: return run<ktc_e4m3<128, 4, 0, false, false>>(stream, a);
+    case 6: return run<ktc_e4m3<128, 4, 0, true, true>>(stream, a);
+    case 7: return run<ktc_e4m3<160, 3, 0, true, false>>(stream, a);
+    case 8: return run<ktc_e4m3<192, 3, 0, false, false>>(stream, a);
+    case 9: return run<ktc_e4m3<224, 3, 0, true, false>>(stream, a);
+    case 10: return run<ktc_e4m3<224, 3, 0, false, false>>(stream, a);
+    case 11: return run<ktc_e4m3<224, 3, 4, true, false>>(stream, a);
 #endif
     }
     return -EINVAL;

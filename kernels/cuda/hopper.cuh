@@ -131,6 +131,12 @@ KTC_INLINE uint64_t ktc_desc(uint32_t addr, uint32_t leading, uint32_t stride, u
            (uint64_t)(stride >> 4) << 32 | (uint64_t)swizzle << 62;
 }
 
+/* The same matrix `bytes` further on. */
+KTC_INLINE uint64_t ktc_desc_at(uint64_t desc, uint32_t bytes)
+{
+    return (desc & 0xffffffff00000000ull) | ((uint32_t)desc + (bytes >> 4));
+}
+
 KTC_INLINE void ktc_wgmma_fence(void)
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

@@ -53,6 +53,8 @@ struct kt_conv;   /* a convolution filter prepared for this device */
 struct kt_queue_params {
     int threads;            /* CPU: worker threads, >= 1 */
     int device;             /* CUDA: index of the card */
+    int plain;              /* CUDA: the simple kernels only, no library: what fast ones are
+                               compared with */
     size_t workspace_bytes; /* first size of the workspace; ops may grow it until warm-up ends */
 };
 

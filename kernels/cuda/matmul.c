@@ -174,6 +174,9 @@ int ktc_matmul(struct kt_queue *q, const struct ktc_product *p)
 {
     const struct key key = key_of(p);
     const float beta = 0.0f;
+    if (q->plain) {
+        return -EOPNOTSUPP;
+    }
     struct ktc_plan *plan = plan_find(q, &key);
     int rc = plan ? 0 : plan_make(q, &plan, &key);
     if (rc < 0) {

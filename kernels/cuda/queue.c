@@ -93,6 +93,7 @@ static int create(struct kt_queue **q, const struct kt_queue_params *p, int bf16
     }
     made->device = p->device;
     made->bf16 = bf16;
+    made->plain = p->plain;
     int rc = open_card(made, p->workspace_bytes);
     if (rc < 0) {
         ktc_queue_destroy(&made);

@@ -17,6 +17,7 @@ struct ktc_plan; /* a matrix product of one shape (matmul.h) */
 
 struct kt_queue {
     int device, bf16; /* bf16: [act] is bf16, else fp32 */
+    int plain;        /* kt_queue_params */
     int major, minor; /* compute capability */
     cudaStream_t stream;
     cublasLtHandle_t lt;

@@ -407,7 +407,8 @@ static int bench_level(struct ck *c, const struct level *level)
 /* 77: there is no card to test. */
 static int run_cuda(struct ck *c, const char *device, int bench)
 {
-    const struct kt_queue_params ref_params = {.threads = 1}, params = {.threads = 1};
+    const struct kt_queue_params ref_params = {.threads = 1};
+    const struct kt_queue_params params = {.threads = 1, .plain = c->plain};
     char why[256];
     const int rc = kt_kernels_cuda(&c->real, 0, c->bf16 ? KT_PRECISION_BF16 : KT_PRECISION_FP32,
                                    why, sizeof(why));
@@ -468,9 +469,10 @@ static int run_cpu(struct ck *c, const char *only, int bench)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: checkkern [SEED] [--bench] [--quick] [--level ref|dnnl|avx2|avx512] "
-                    "[--threads N]\n       checkkern [SEED] [--bench] [--quick] --device cuda "
-                    "[--precision fp32|bf16]\n");
+    fprintf(stderr,
+            "usage: checkkern [SEED] [--bench] [--quick] [--level ref|dnnl|avx2|avx512] "
+            "[--threads N]\n       checkkern [SEED] [--bench] [--quick] [--plain] --device cuda "
+            "[--precision fp32|bf16]\n");
     return 2;
 }
 
@@ -485,6 +487,8 @@ int main(int argc, char **argv)
             bench = 1;
         } else if (strcmp(argv[i], "--quick") == 0) {
             c.quick = 1;
+        } else if (strcmp(argv[i], "--plain") == 0) {
+            c.plain = 1;
         } else if (strcmp(argv[i], "--level") == 0 && value) {
             only = argv[++i];
         } else if (strcmp(argv[i], "--device") == 0 && value) {

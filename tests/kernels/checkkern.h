@@ -17,8 +17,9 @@ struct ck {
     struct kt_queue *ref_q, *q;
     const char *level_name;
     int threads, bench;
-    int cuda, bf16, quick;  /* quick: one fill, small shapes (for sanitizers) */
-    struct kt_kernels real; /* CUDA: the table itself; `level` reaches it through mirror.c */
+    int cuda, bf16, quick, plain; /* quick: one fill, small shapes (for sanitizers); plain: as in
+                                     kt_queue_params */
+    struct kt_kernels real;       /* CUDA: the table itself; `level` reaches it through mirror.c */
     uint64_t seed;
     double peak_gflops;            /* measured, all threads; bench only */
     double block_ms, block_min_ms; /* bench: one block of the demo model, by medians, by minima */

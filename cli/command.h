@@ -17,6 +17,7 @@ extern const struct kt_command_entry kt_commands[]; /* ends with a NULL name */
 int kt_command_generate(int argc, char **argv);
 int kt_command_golden(int argc, char **argv);
 int kt_command_bench(int argc, char **argv);
+int kt_command_pictures(int argc, char **argv);
 int kt_command_info(int argc, char **argv);
 int kt_command_serve(int argc, char **argv); /* server/serve.c, or stubs.c where it is not built */
 

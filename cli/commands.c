@@ -7,6 +7,8 @@ const struct kt_command_entry kt_commands[] = {
     {"generate", "--prompt TEXT -o FILE", "a video file from prompts", kt_command_generate},
     {"golden", "[--reference] DIR", "compare the engine with a golden case", kt_command_golden},
     {"bench", "[MODEL] [options]", "frames per second, milliseconds per stage", kt_command_bench},
+    {"pictures", "LIST --frames A-B -o FILE", "raw frames of many streams, for a judge",
+     kt_command_pictures},
     {"info", "MODEL", "what a model directory holds", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

@@ -20,10 +20,19 @@ from . import captions, common, detector, evaluate, sheets, tokenizer, world
 FIRST = lambda block: 12 * block - 3
 
 
-def frames_of(path, wanted):
-    """RGB [n, 3, H, W] in [-1, 1] of the wanted frame numbers of an I420 .y4m file (BT.709, limited range)."""
+def rgb_of(i420):
+    """RGB [..., 3, H, W] in [-1, 1] of I420 pictures [..., bytes] (BT.709, limited range)."""
     w, h = world.WIDTH, world.HEIGHT
-    size = w * h * 3 // 2
+    data = torch.as_tensor(np.array(i420), device=common.DEVICE).float()
+    y, u, v = data.split([w * h, w * h // 4, w * h // 4], -1)
+    y = (y.unflatten(-1, (h, w)) - 16) / 219
+    u, v = (((c - 128) / 224).unflatten(-1, (h // 2, w // 2)).repeat_interleave(2, -2).repeat_interleave(2, -1) for c in (u, v))
+    return torch.stack([y + 1.5748 * v, y - .18732 * u - .46812 * v, y + 1.8556 * u], -3).clamp(0, 1) * 2 - 1
+
+
+def frames_of(path, wanted):
+    """RGB [n, 3, H, W] in [-1, 1] of the wanted frame numbers of an I420 .y4m file."""
+    size = world.WIDTH * world.HEIGHT * 3 // 2
     out = []
     with open(path, "rb") as f:
         start = len(f.readline())
@@ -31,14 +40,8 @@ def frames_of(path, wanted):
             f.seek(start + n * (size + len(b"FRAME\n")))
             if f.readline() != b"FRAME\n":
                 raise ValueError(f"{path}: frame {n} is missing")
-            data = np.frombuffer(f.read(size), np.uint8).astype(np.float32)
-            y = (data[:w * h].reshape(h, w) - 16) / 219
-            u, v = ((data[w * h + i * w * h // 4:w * h + (i + 1) * w * h // 4].reshape(h // 2, w // 2) - 128) / 224
-                    for i in (0, 1))
-            u, v = (c.repeat(2, 0).repeat(2, 1) for c in (u, v))
-            rgb = np.stack([y + 1.5748 * v, y - .18732 * u - .46812 * v, y + 1.8556 * u])
-            out.append(np.clip(rgb, 0, 1) * 2 - 1)
-    return torch.from_numpy(np.stack(out))
+            out.append(rgb_of(np.frombuffer(f.read(size), np.uint8)))
+    return torch.stack(out)
 
 
 def generate(a, prompt, seconds, seed, steps=0, switch=None, scene=False):

@@ -298,6 +298,30 @@ browserTest('pause stops the picture, going on moves it', {}, async ({ server, b
     await waitForPictures(page, pictures + 4);
 });
 
+// Headless pages are always visible: the page is told otherwise, as a browser would when another tab is in front.
+function show(page, visible) {
+    return page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }, !visible);
+}
+
+browserTest('a page that nobody sees falls asleep, and wakes when it is looked at', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page);
+    await show(page, false);
+    await waitFor('the server to pause', () => /paused: no playhead report/.test(server.log));
+    await waitFor('the page to say so', async () => await page.locator('#state').textContent() === 'Asleep');
+    const { pictures } = await report(page);
+    await page.waitForTimeout(1500);
+    assert.equal((await report(page)).pictures, pictures, 'nothing is made for it');
+    await show(page, true);
+    await waitForPictures(page, pictures + 8);
+    await apply(page, FIRST);
+    await waitForColour(page, FIRST_COLOUR);
+    assert.deepEqual(page.faults, []);
+});
+
 browserTest('starts over with another seed', {}, async ({ server, browser }) => {
     const page = await browser.page(server.url);
     await waitForPictures(page);

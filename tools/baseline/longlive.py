@@ -26,6 +26,7 @@ BLOCK = 3  # latents
 WINDOW = 12  # latents
 FILL = WINDOW // BLOCK  # blocks until the window is full
 PROMPT_TOKENS = 40
+VAE = "streaming VAE decode of a block, 12 frames"
 TAEHV = "TAEHV decode of a block, 12 frames at once"
 
 
@@ -351,7 +352,7 @@ def time_vae(report, pipeline, clock, shapes, device, counts):
         return lambda: pipeline.vae.decode_to_pixel(x, use_cache=True)
 
     pipeline.vae.model.clear_cache()
-    block = report.add("streaming VAE decode of a block, 12 frames", clock.times(decode(BLOCK), 3, counts))
+    block = report.add(VAE, clock.times(decode(BLOCK), 3, counts))
     report.add("  of one latent, 4 frames", clock.times(decode(1), 1, counts))
     pipeline.vae.model.clear_cache()
     return block
@@ -404,19 +405,19 @@ def frames_per_second(block, decode):
     return 4 * BLOCK * 1000 / (block + decode)
 
 
-def compare(rows, path):
-    """`kinetype bench --json` (full VAE) beside it. A stage that it left out (0 ms) stays empty."""
+def compare(rows, path, vae_row):
+    """`kinetype bench --json` beside it. A stage that it left out (0 ms) stays empty."""
     with open(path, encoding="utf-8") as report:
         bench = json.load(report)
     stage = bench["stage_ms"]
     block = rows["one block: 4 steps + cache pass, window full"]
-    vae = rows["streaming VAE decode of a block, 12 frames"]
+    vae = rows[vae_row]
     decode = BLOCK * stage["vae_decode"]
     text = stage["text"] if bench["text_tokens"] else 0
     print(f"| stage, ms | LongLive | kinetype {bench['device']} | times faster |\n|---|---:|---:|---:|")
     for name, theirs, ours in (
         ("one block", block, stage["denoise_block"]),
-        ("decode of 12 frames", vae, decode),
+        (vae_row, vae, decode),
         ("a block and its frames", block + vae, decode and stage["denoise_block"] + decode),
         ("recache", rows["recache of 12 frames at a prompt switch"], stage["recache"]),
         (f"text encoder (512 rows; ours {bench['text_tokens']})", rows["UMT5-XXL encode, 512 rows"], text),
@@ -473,7 +474,9 @@ def measure(arguments, shapes, device):
         time_taehv(report, arguments.taehv, clock, shapes, device, counts)
     derive(report, block, vae)
     for path in arguments.beside:
-        compare(report.rows, path)
+        compare(report.rows, path, VAE)
+    for path in arguments.beside_tiny if arguments.taehv else []:
+        compare(report.rows, path, TAEHV)
     if arguments.more:
         more(report, pipeline, clock, shapes, device, backend, counts)
     print(f"{time.perf_counter() - STARTED:.0f} s in all")
@@ -485,6 +488,7 @@ def main():
     parser.add_argument("--longlive", required=True, help="checkout of NVlabs/LongLive, branch v1.0")
     parser.add_argument("--taehv", help="taehv.py of madebyollin/taehv")
     parser.add_argument("--beside", nargs="*", default=[], help="reports of `kinetype bench --json` of the same minute")
+    parser.add_argument("--beside-tiny", nargs="*", default=[], help="the same, made with --tiny-vae")
     parser.add_argument("--counts", type=int, default=5, help="samples of each time (5)")
     parser.add_argument("--more", action="store_true",
                         help="also other attention, layout, RoPE, and a whole inference()")

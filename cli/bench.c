@@ -17,9 +17,10 @@ enum { TEXT_TOKENS = 40, SWITCHES = 5, SNAPSHOTS = 20 };
 
 struct bench {
     const char *model, *prompt, *device, *precision_word;
-    int threads, json, reference, window, tiny_vae;
+    int threads, json, reference, window, tiny_vae, no_vae, no_text;
     double seconds;
 
+    struct kt_model_config config;
     struct kt_engine_info info;
     struct kt_bench_encoder *encoder;
     uint8_t *pictures;
@@ -42,9 +43,25 @@ static void add(struct bench *b, struct kt_samples *s, int64_t start)
     kt_samples_add(s, kt_ms_since(start));
 }
 
+/* As many rows of encoder output, with nothing in them. */
+static int blank_prompt(struct bench *b, struct kt_context **c)
+{
+    const struct kt_dit_config *d = &kt_engine_config(b->r.e)->dit;
+    int n = d->text_len < TEXT_TOKENS ? d->text_len : TEXT_TOKENS;
+    float *rows = calloc((size_t)n * (size_t)d->text_dim, sizeof(*rows));
+    int64_t start = kt_now_ns();
+    int rc = rows ? kt_context_from_rows(b->r.e, c, rows, n, &b->err) : -ENOMEM;
+    add(b, &b->r.text, start);
+    free(rows);
+    return rc;
+}
+
 /* Words where there is a tokenizer, else as many ids as a typical prompt has. */
 static int encode_prompt(struct bench *b, struct kt_context **c, const char *text)
 {
+    if (b->no_text) {
+        return blank_prompt(b, c);
+    }
     int64_t start = kt_now_ns();
     int rc = b->r.random ? -ENOTSUP : kt_context_from_text(b->r.e, c, text, strlen(text), &b->err);
     if (rc == -ENOTSUP) {
@@ -89,7 +106,7 @@ static int make_block(struct bench *b, struct kt_timeline *t)
     int64_t start = kt_now_ns();
     int rc = kt_timeline_block(t, b->r.steps, &b->err);
     add(b, &b->r.block, start);
-    while (rc == 0 && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
+    while (rc == 0 && !b->no_vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
         rc = decode_and_encode(b, t);
     }
     return rc;
@@ -108,7 +125,7 @@ static int first_frame(struct bench *b, struct kt_timeline **t, int64_t start_ns
         rc = kt_timeline_block(*t, b->r.steps, &b->err);
     }
     if (rc == 0) {
-        rc = decode_and_encode(b, *t);
+        rc = b->no_vae ? 0 : decode_and_encode(b, *t);
     }
     b->r.first_frame_ms = kt_ms_since(start_ns);
     return rc;
@@ -178,7 +195,7 @@ static int count_block(struct bench *b, struct kt_timeline *t)
     uint64_t allocs = device(b)->stats.allocs;
     kt_device_queue_stats(device(b), &before);
     int rc = kt_timeline_block(t, b->r.steps, &b->err);
-    while (rc == 0 && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
+    while (rc == 0 && !b->no_vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
         rc = decode_and_encode(b, t);
     }
     kt_device_queue_stats(device(b), &after);
@@ -213,6 +230,19 @@ static int measure(struct bench *b, struct kt_timeline *t)
     return rc < 0 ? rc : snapshots(b, t);
 }
 
+/* The model without the parts that are not to be measured (nor loaded). */
+static int leave_out(struct bench *b)
+{
+    int rc = kt_model_config_load(&b->config, b->model, &b->err);
+    if (b->no_vae) {
+        b->config.vae.kind = KT_VAE_NONE;
+    }
+    if (b->no_text) {
+        b->config.text.vocab = 0;
+    }
+    return rc;
+}
+
 static int open_bench(struct bench *b)
 {
     struct kt_engine_params p = {
@@ -225,6 +255,10 @@ static int open_bench(struct bench *b)
         .tiny_vae = b->tiny_vae,
         .device = {.kind = b->device, .threads = b->threads, .cpu_mask_set = b->reference}};
     int rc = kt_precision_parse(&p.device.precision, b->precision_word, &b->err);
+    if (rc == 0 && (b->no_vae || b->no_text)) {
+        rc = leave_out(b);
+        p.config = &b->config;
+    }
     if (rc == 0) {
         rc = kt_engine_open(&b->r.e, &p, &b->err);
     }
@@ -280,6 +314,7 @@ static void close_bench(struct bench *b)
         device(b)->k.host_free(device(b)->q, b->pictures);
     }
     kt_engine_close(&b->r.e);
+    kt_model_config_free(&b->config);
     free(b);
 }
 
@@ -309,6 +344,8 @@ int kt_command_bench(int argc, char **argv)
          "random weights: MODEL needs its config only"},
         {"window", KT_OPTION_INT, &b->window, 0, 64, "latents in the window (the model's)"},
         {"tiny-vae", KT_OPTION_FLAG, &b->tiny_vae, 0, 0, "decode with the model's preview VAE"},
+        {"no-vae", KT_OPTION_FLAG, &b->no_vae, 0, 0, "leave decoding and encoding out"},
+        {"no-text", KT_OPTION_FLAG, &b->no_text, 0, 0, "leave the text encoder out"},
         {"json", KT_OPTION_FLAG, &b->json, 0, 0, "machine-readable report"},
         {NULL, KT_OPTION_FLAG, NULL, 0, 0, NULL},
     };

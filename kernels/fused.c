@@ -28,8 +28,9 @@ static int lacks_f8(const struct kt_kernels *k)
 int kt_residual_norm(const struct kt_kernels *k, struct kt_queue *q,
                      const struct kt_residual_norm_args *a)
 {
-    if (k->residual_norm) {
-        return k->residual_norm(q, a);
+    int own = k->residual_norm ? k->residual_norm(q, a) : -EOPNOTSUPP;
+    if (own != -EOPNOTSUPP) {
+        return own;
     }
     struct kt_residual_args r = {.x = a->x,
                                  .y = a->y,
@@ -203,8 +204,9 @@ static int round_rows(const struct kt_kernels *k, struct kt_queue *q,
 int kt_kv_store(const struct kt_kernels *k, struct kt_queue *q, const struct kt_kv_store_args *a)
 {
     int dim = a->heads * a->head_dim;
-    if (k->kv_store) {
-        return k->kv_store(q, a);
+    int own = k->kv_store ? k->kv_store(q, a) : -EOPNOTSUPP;
+    if (own != -EOPNOTSUPP) {
+        return own;
     }
     if (a->k_scale > 0 && lacks_f8(k)) {
         return -ENOTSUP;

@@ -225,6 +225,11 @@ int kt_device_download_act(struct kt_device *dev, float *dst, const void *src, s
     return rc;
 }
 
+const char *kt_device_why(const struct kt_device *dev)
+{
+    return dev->k.queue_error ? dev->k.queue_error(dev->q) : "";
+}
+
 void kt_device_queue_stats(const struct kt_device *dev, struct kt_queue_stats *out)
 {
     dev->k.queue_stats(dev->q, out);

@@ -72,6 +72,10 @@ int kt_device_zero(struct kt_device *dev, void *dst, size_t bytes);
  * not fp32: for golden cases and tests. */
 int kt_device_download_act(struct kt_device *dev, float *dst, const void *src, size_t n);
 
+/* What the device said of its last failed operation; "" on the CPU, whose operations fail for their
+ * arguments only. */
+const char *kt_device_why(const struct kt_device *dev);
+
 /* Launches, syncs and host copies of the device's queue since open. */
 void kt_device_queue_stats(const struct kt_device *dev, struct kt_queue_stats *out);
 

@@ -279,5 +279,7 @@ int kt_dit_run(struct kt_dit *d, const struct kt_dit_pass *p, struct kt_error *e
     KT_ASSERT(p->unseen >= 0 && p->unseen <= p->prefix_count && p->unseen < p->frames);
     KT_ASSERT(p->row >= 0 && p->row <= d->clean_row);
     int rc = run(d, p);
-    return rc < 0 ? kt_fail(err, rc, "dit: a device operation failed (%d)", rc) : 0;
+    return rc < 0 ? kt_fail(err, rc, "dit: a device operation failed (%d): %s", rc,
+                            kt_device_why(d->dev))
+                  : 0;
 }

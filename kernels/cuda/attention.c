@@ -1,13 +1,14 @@
-/* Attention: the fast kernels take the shapes they know; heads too wide for them go through two
- * matrix products with a softmax between (the VAE's middle: one head of 384, 6240 pixels squared);
- * everything else goes to the generic kernel. */
+/* Attention: the fast kernels take the shapes they know; heads too wide for them (the VAE's middle:
+ * one head of 384, 6240 pixels squared) and everything large in fp32 go through two matrix products
+ * with a softmax between; the rest goes to the generic kernel. */
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/matmul.h"
 
 #include <errno.h>
 
 enum {
-    WIDE_HEAD = 128,            /* beyond this the generic kernel is slow */
+    WIDE_HEAD = 128,            /* beyond this, and in fp32, the generic kernel is slow */
     WIDE_PAIRS = 256 * 256,     /* and this is where that starts to matter */
     LOGIT_BYTES_MAX = 160 << 20 /* of logits kept at a time */
 };
@@ -72,26 +73,82 @@ static int wide(struct kt_queue *q, const struct kt_attention_args *a)
     return rc;
 }
 
+/* The matrix-unit kernels of Hopper; -EOPNOTSUPP where they do not serve. */
+static int hopper(struct kt_queue *q, const struct kt_attention_args *a)
+{
+    const struct ktc_attention c = {.q = a->q,
+                                    .k = a->k,
+                                    .v = a->v,
+                                    .y = a->y,
+                                    .ld_q = a->ld_q,
+                                    .ld_k = a->ld_k,
+                                    .ld_v = a->ld_v,
+                                    .ld_y = a->ld_y,
+                                    .tq = a->tq,
+                                    .tk = a->tk,
+                                    .heads = a->heads,
+                                    .head_dim = a->head_dim,
+                                    .scale = a->scale,
+                                    .tail_logit = a->tail_logit,
+                                    .work = q->attention_work};
+    if (!q->attention_work || a->bias) {
+        return -EOPNOTSUPP;
+    }
+    int rc = ktc_attention_bf16(q->stream, &c);
+    q->stats.launches += rc == 0;
+    return rc == -EINVAL || rc == -ENOSYS ? -EOPNOTSUPP : rc;
+}
+
+static int hopper_f8(struct kt_queue *q, const struct kt_attention_args *a)
+{
+    const struct ktc_attention_f8 c = {.q = a->q,
+                                       .k = a->k,
+                                       .vt = a->v,
+                                       .y = a->y,
+                                       .ld_q = a->ld_q,
+                                       .ld_k = a->ld_k,
+                                       .ld_vt = a->ld_v,
+                                       .ld_y = a->ld_y,
+                                       .tq = a->tq,
+                                       .tk = a->tk,
+                                       .heads = a->heads,
+                                       .head_dim = a->head_dim,
+                                       .logit_scale = a->scale,
+                                       .v_scale = q->ones, /* y is of v's scale */
+                                       .y_scale = 1.0f,
+                                       .work = q->attention_work};
+    if (!q->attention_work || a->bias || a->heads * a->head_dim > KTC_ATTENTION_CHANNELS) {
+        return -ENOTSUP;
+    }
+    int rc = ktc_attention_f8(q->stream, &c);
+    q->stats.launches += rc == 0;
+    return rc;
+}
+
 int ktc_attention(struct kt_queue *q, const struct kt_attention_args *given)
 {
     struct kt_attention_args a = *given;
     const int dense = a.heads * a.head_dim;
     a.ld_q = a.ld_q ? a.ld_q : dense;
     a.ld_k = a.ld_k ? a.ld_k : dense;
-    a.ld_v = a.ld_v ? a.ld_v : dense;
+    a.ld_v = a.ld_v || a.f8 ? a.ld_v : dense;
     a.ld_y = a.ld_y ? a.ld_y : dense;
     if (a.tq < 0 || a.tk < 1 || a.heads < 1 || a.head_dim < 1 || a.head_dim > KTC_HEAD_DIM_MAX ||
-        a.ld_q < dense || a.ld_k < dense || a.ld_v < dense || a.ld_y < dense) {
+        a.ld_q < dense || a.ld_k < dense || a.ld_v < (a.f8 ? a.tk : dense) || a.ld_y < dense) {
         return -EINVAL;
-    }
-    if (a.f8) {
-        return -ENOTSUP;
     }
     int rc = ktc_enter(q);
     if (rc < 0 || a.tq == 0) {
         return rc;
     }
-    if (a.head_dim > WIDE_HEAD && !a.bias && (int64_t)a.tq * a.tk >= WIDE_PAIRS) {
+    if (a.f8) {
+        return hopper_f8(q, &a);
+    }
+    rc = hopper(q, &a);
+    if (rc != -EOPNOTSUPP) {
+        return rc;
+    }
+    if ((a.head_dim > WIDE_HEAD || !q->bf16) && !a.bias && (int64_t)a.tq * a.tk >= WIDE_PAIRS) {
         rc = wide(q, &a);
         if (rc != -EOPNOTSUPP) {
             return rc;

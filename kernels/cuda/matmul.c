@@ -1,18 +1,22 @@
 #include "kernels/cuda/matmul.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct key { /* compared as bytes: no padding, all ints */
-    int m, n, k, ld_x, ld_w, ld_y, bf16, y_f32, w_is_kn, bias, gelu, align;
+    int m, n, k, ld_x, ld_w, ld_y, bf16, y_f32, w_is_kn, bias, gelu, align, f8;
+    float y_scale;
 };
 
 struct ktc_plan {
     struct key key;
     int usable; /* 0: cublasLt has no code for it */
     cublasLtMatmulDesc_t desc;
-    cublasLtMatrixLayout_t w, x, y;
+    cublasLtMatrixLayout_t w, x, y,
+        c;         /* c: what beta would add, y's shape; y itself but for e4m3 */
+    float *scales; /* device, of e4m3 products: of w, of x, of y */
     cublasLtMatmulAlgo_t algo;
     struct ktc_plan *next;
 };
@@ -22,8 +26,9 @@ static void plan_free(struct ktc_plan *p)
     if (p->desc) {
         cublasLtMatmulDescDestroy(p->desc);
     }
-    cublasLtMatrixLayout_t layouts[] = {p->w, p->x, p->y};
-    for (int i = 0; i < 3; i++) {
+    cublasLtMatrixLayout_t layouts[] = {p->w, p->x, p->y, p->c != p->y ? p->c : NULL};
+    cudaFree(p->scales);
+    for (int i = 0; i < 4; i++) {
         if (layouts[i]) {
             cublasLtMatrixLayoutDestroy(layouts[i]);
         }
@@ -43,7 +48,8 @@ void ktc_plans_free(struct kt_queue *q)
 /* Bytes that all addresses and rows are aligned to, at most 16. */
 static int alignment(const struct ktc_product *p)
 {
-    const size_t in = p->bf16 ? 2 : 4, out = p->bf16 && !p->y_f32 ? 2 : 4;
+    const size_t in = p->f8 ? 1 : p->bf16 ? 2 : 4;
+    const size_t out = p->y_scale > 0 ? 1 : p->bf16 && !p->y_f32 ? 2 : 4;
     const uintptr_t all = (uintptr_t)p->x | (uintptr_t)p->w | (uintptr_t)p->y | (uintptr_t)p->bias |
                           (size_t)p->ld_x * in | (size_t)p->ld_w * in | (size_t)p->ld_y * out;
     for (int a = 16; a > 1; a /= 2) {
@@ -56,16 +62,48 @@ static int alignment(const struct ktc_product *p)
 
 static struct key key_of(const struct ktc_product *p)
 {
-    return (struct key){p->m,    p->n,       p->k,       p->ld_x,         p->ld_w, p->ld_y,
-                        p->bf16, !!p->y_f32, p->w_is_kn, p->bias != NULL, p->gelu, alignment(p)};
+    return (struct key){p->m,    p->n,         p->k,       p->ld_x,    p->ld_w,
+                        p->ld_y, p->bf16,      !!p->y_f32, p->w_is_kn, p->bias != NULL,
+                        p->gelu, alignment(p), !!p->f8,    p->y_scale};
+}
+
+static int describe_f8(struct ktc_plan *plan, int m)
+{
+    const struct key *k = &plan->key;
+    const int8_t fast = 1;
+    const float scales[3] = {1.0f, 1.0f, k->y_scale};
+    if (cudaMalloc((void **)&plan->scales, sizeof(scales)) != cudaSuccess ||
+        cudaMemcpy(plan->scales, scales, sizeof(scales), cudaMemcpyHostToDevice) != cudaSuccess) {
+        return -ENOMEM;
+    }
+    float *at[3] = {plan->scales, plan->scales + 1, plan->scales + 2};
+    if (cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
+                                       sizeof(fast)) ||
+        cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &at[0],
+                                       sizeof(at[0])) ||
+        cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &at[1],
+                                       sizeof(at[1]))) {
+        return -ENOMEM;
+    }
+    if (k->y_scale <= 0) {
+        return 0;
+    }
+    plan->c = NULL;
+    return cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_D_SCALE_POINTER, &at[2],
+                                          sizeof(at[2])) ||
+                   cublasLtMatrixLayoutCreate(&plan->c, CUDA_R_16BF, (uint64_t)k->n, (uint64_t)m,
+                                              k->ld_y)
+               ? -ENOMEM
+               : 0;
 }
 
 /* cublasLt counts columns: its matrices are ours transposed. y^T [n, m] = op(w) x^T. */
 static int describe(struct ktc_plan *plan, int m)
 {
     const struct key *k = &plan->key;
-    const cudaDataType_t in = k->bf16 ? CUDA_R_16BF : CUDA_R_32F;
-    const cudaDataType_t out = k->bf16 && !k->y_f32 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType_t in = k->f8 ? CUDA_R_8F_E4M3 : k->bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType_t wide = k->bf16 && !k->y_f32 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType_t out = k->y_scale > 0 ? CUDA_R_8F_E4M3 : wide;
     const cublasOperation_t op_w = k->w_is_kn ? CUBLAS_OP_N : CUBLAS_OP_T;
     const cublasLtEpilogue_t epilogue = k->gelu   ? CUBLASLT_EPILOGUE_GELU_BIAS
                                         : k->bias ? CUBLASLT_EPILOGUE_BIAS
@@ -77,14 +115,15 @@ static int describe(struct ktc_plan *plan, int m)
                                        sizeof(op_w)) ||
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                        sizeof(epilogue)) ||
-        cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out,
-                                       sizeof(out)) ||
+        cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &wide,
+                                       sizeof(wide)) ||
         cublasLtMatrixLayoutCreate(&plan->w, in, rows_w, cols_w, k->ld_w) ||
         cublasLtMatrixLayoutCreate(&plan->x, in, (uint64_t)k->k, (uint64_t)m, k->ld_x) ||
         cublasLtMatrixLayoutCreate(&plan->y, out, (uint64_t)k->n, (uint64_t)m, k->ld_y)) {
         return -ENOMEM;
     }
-    return 0;
+    plan->c = plan->y;
+    return k->f8 ? describe_f8(plan, m) : 0;
 }
 
 static int set_rows(struct ktc_plan *plan, int m)
@@ -92,6 +131,8 @@ static int set_rows(struct ktc_plan *plan, int m)
     const uint64_t cols = (uint64_t)m;
     return cublasLtMatrixLayoutSetAttribute(plan->x, CUBLASLT_MATRIX_LAYOUT_COLS, &cols,
                                             sizeof(cols)) ||
+                   cublasLtMatrixLayoutSetAttribute(plan->c, CUBLASLT_MATRIX_LAYOUT_COLS, &cols,
+                                                    sizeof(cols)) ||
                    cublasLtMatrixLayoutSetAttribute(plan->y, CUBLASLT_MATRIX_LAYOUT_COLS, &cols,
                                                     sizeof(cols))
                ? -EIO
@@ -117,7 +158,7 @@ static int ask(struct kt_queue *q, struct ktc_plan *plan)
         cublasLtMatmulPreferenceSetAttribute(pref, ALIGNMENTS[i], &align, sizeof(align));
     }
     const cublasStatus_t rc = cublasLtMatmulAlgoGetHeuristic(
-        q->lt, plan->desc, plan->w, plan->x, plan->y, plan->y, pref, 1, &best, &found);
+        q->lt, plan->desc, plan->w, plan->x, plan->c, plan->y, pref, 1, &best, &found);
     cublasLtMatmulPreferenceDestroy(pref);
     if (rc != CUBLAS_STATUS_SUCCESS || found < 1 || best.state != CUBLAS_STATUS_SUCCESS) {
         return 0;
@@ -129,7 +170,7 @@ static int ask(struct kt_queue *q, struct ktc_plan *plan)
 static int algo_fits(struct kt_queue *q, struct ktc_plan *plan)
 {
     cublasLtMatmulHeuristicResult_t r;
-    return cublasLtMatmulAlgoCheck(q->lt, plan->desc, plan->w, plan->x, plan->y, plan->y,
+    return cublasLtMatmulAlgoCheck(q->lt, plan->desc, plan->w, plan->x, plan->c, plan->y,
                                    &plan->algo, &r) == CUBLAS_STATUS_SUCCESS &&
            r.workspaceSize <= KTC_LT_WORKSPACE;
 }
@@ -189,10 +230,14 @@ int ktc_matmul(struct kt_queue *q, const struct ktc_product *p)
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias,
                                        sizeof(p->bias));
     }
+    const cublasStatus_t status = cublasLtMatmul(
+        q->lt, plan->desc, &p->alpha, p->w, plan->w, p->x, plan->x, &beta, p->y, plan->c, p->y,
+        plan->y, &plan->algo, q->lt_workspace, KTC_LT_WORKSPACE, q->stream);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+        plan->usable = 0; /* the heuristic promised what the library does not take */
+        snprintf(q->error, sizeof(q->error), "matrix product: %s", cublasLtGetStatusString(status));
+        return -EOPNOTSUPP;
+    }
     q->stats.launches++;
-    return ktc_check_lt(q,
-                        cublasLtMatmul(q->lt, plan->desc, &p->alpha, p->w, plan->w, p->x, plan->x,
-                                       &beta, p->y, plan->y, p->y, plan->y, &plan->algo,
-                                       q->lt_workspace, KTC_LT_WORKSPACE, q->stream),
-                        "matrix product");
+    return ktc_check_lt(q, status, "matrix product");
 }

@@ -13,7 +13,9 @@
 #include "kernels/cuda/queue.h"
 
 /* y[m, n] = alpha * x[m, k] * w, w either [n, k] (transposed, as weights are) or [k, n]. x and w
- * are bf16 or fp32, y bf16 or fp32; sums are fp32 and never TF32. */
+ * are bf16 or fp32, y bf16 or fp32; sums are fp32 and never TF32. With f8, x and w are e4m3 (w
+ * [n, k] only, k and ld multiples of 16), sums are the matrix unit's of about 14 bits, added up in
+ * fp32 by the library as it sees fit, and y is bf16, or e4m3 of the result * y_scale. */
 struct ktc_product {
     const void *x, *w;
     void *y;
@@ -21,8 +23,10 @@ struct ktc_product {
     int ld_x, ld_w, ld_y;
     int bf16, y_f32; /* x and w bf16, else fp32; y fp32 whatever they are */
     int w_is_kn;     /* w is [k, n] */
+    int f8;
+    float y_scale; /* > 0: y is e4m3 */
     float alpha;
-    const void *bias; /* [n] of y's type, or NULL */
+    const void *bias; /* [n] of y's type (bf16 for e4m3), or NULL */
     int gelu;         /* tanh form, after the bias */
 };
 

@@ -1,5 +1,6 @@
 #include "kernels/cuda/queue.h"
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/matmul.h"
 
@@ -82,6 +83,29 @@ static int open_card(struct kt_queue *q, size_t scratch_bytes)
     return rc;
 }
 
+/* What the attention kernels of Hopper want beside their arguments. */
+static int open_attention(struct kt_queue *q)
+{
+    float ones[KTC_ATTENTION_CHANNELS];
+    const size_t bytes = ktc_attention_work_bytes();
+    if (!q->bf16 || q->major != 9) {
+        return 0;
+    }
+    for (int i = 0; i < KTC_ATTENTION_CHANNELS; i++) {
+        ones[i] = 1.0f;
+    }
+    int rc = ktc_check(q, cudaMalloc(&q->attention_work, bytes), "attention's workspace");
+    if (rc == 0) {
+        rc = ktc_check(q, cudaMemset(q->attention_work, 0, bytes), "attention's workspace");
+    }
+    if (rc == 0) {
+        rc = ktc_check(q, cudaMalloc((void **)&q->ones, sizeof(ones)), "attention's scales");
+    }
+    return rc < 0 ? rc
+                  : ktc_check(q, cudaMemcpy(q->ones, ones, sizeof(ones), cudaMemcpyHostToDevice),
+                              "attention's scales");
+}
+
 static int create(struct kt_queue **q, const struct kt_queue_params *p, int bf16)
 {
     if (!q || !p || p->device < 0) {
@@ -95,6 +119,9 @@ static int create(struct kt_queue **q, const struct kt_queue_params *p, int bf16
     made->bf16 = bf16;
     made->plain = p->plain;
     int rc = open_card(made, p->workspace_bytes);
+    if (rc == 0) {
+        rc = open_attention(made);
+    }
     if (rc < 0) {
         ktc_queue_destroy(&made);
         return rc;
@@ -127,6 +154,8 @@ void ktc_queue_destroy(struct kt_queue **queue)
     if (q->lt) {
         cublasLtDestroy(q->lt);
     }
+    cudaFree(q->attention_work);
+    cudaFree(q->ones);
     cudaFree(q->lt_workspace);
     cudaFree(q->scratch);
     if (q->stream) {

@@ -22,6 +22,8 @@ struct kt_queue {
     cudaStream_t stream;
     cublasLtHandle_t lt;
     void *lt_workspace;
+    void *attention_work; /* of ktc_attention_*; NULL where they do not run */
+    float *ones;          /* [KTC_ATTENTION_CHANNELS], likewise */
     void *scratch;
     size_t scratch_bytes;
     struct ktc_plan *plans;
@@ -29,7 +31,7 @@ struct kt_queue {
     char error[256]; /* of the last op that failed */
 };
 
-enum { KTC_LT_WORKSPACE = 32 << 20 };
+enum { KTC_LT_WORKSPACE = 32 << 20, KTC_ATTENTION_CHANNELS = 4096 };
 
 /* 2 or 4. */
 static inline size_t ktc_act_size(const struct kt_queue *q)
@@ -87,7 +89,8 @@ int ktc_attention(struct kt_queue *q, const struct kt_attention_args *a);
 
 struct kt_linear {
     int n, k;
-    void *weight;   /* [act] [n, k] */
+    float f8_unit;  /* > 0: weight and x are e4m3, and this is what their product's 1 is worth */
+    void *weight;   /* [act] or e4m3 [n, k] */
     float *bias;    /* [f32] [n] or NULL */
     void *bias_act; /* [act] [n] or NULL: what cublasLt adds to an [act] result */
 };

@@ -1,4 +1,5 @@
 /* The CUDA table: each op checks its arguments as the reference does, launches, and counts. */
+#include "kernels/cuda/fused.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
 
@@ -165,6 +166,35 @@ static int copy_rows(struct kt_queue *q, void *dst, size_t dst_stride, const voi
            ktc_copy_rows(q->stream, dst, dst_stride, src, src_stride, rows, row_bytes));
 }
 
+/* What only bf16 tables have. */
+
+static int fused(struct kt_queue *q, int rc, int launches, const char *what)
+{
+    q->stats.launches += (uint64_t)launches;
+    return rc == -EIO ? ktc_check(q, cudaGetLastError(), what) : rc;
+}
+
+static int residual_norm(struct kt_queue *q, const struct kt_residual_norm_args *a)
+{
+    int rc = ktc_enter(q);
+    return rc < 0 ? rc : fused(q, ktc_residual_norm(q->stream, a), 1, "residual and norm");
+}
+
+static int kv_store(struct kt_queue *q, const struct kt_kv_store_args *a)
+{
+    int launches = 0, rc = ktc_enter(q);
+    if (rc == 0) {
+        rc = ktc_kv_store(q->stream, a, &launches);
+    }
+    return fused(q, rc, launches, "storing keys and values");
+}
+
+static int to_f8(struct kt_queue *q, void *y, const void *x, size_t n, float scale)
+{
+    int rc = ktc_enter(q);
+    return rc < 0 ? rc : fused(q, ktc_to_f8(q->stream, y, x, n, scale), 1, "rounding to e4m3");
+}
+
 static const struct kt_kernels table = {
     .queue_destroy = ktc_queue_destroy,
     .queue_stats = ktc_queue_stats,
@@ -228,6 +258,11 @@ int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precis
         out->name = "cuda-bf16";
         out->act_dtype = out->kv_dtype = KT_BF16;
         out->queue_create = ktc_queue_create_bf16;
+        out->residual_norm = residual_norm;
+        out->kv_store = kv_store;
+        out->to_f8 = to_f8;
+        out->f8_size = 1;
+        out->f8_heads_only = 128;
     }
     return 0;
 }

@@ -114,7 +114,9 @@ void check_attention(struct ck *c)
             }
             continue;
         }
-        for (int fill = 0; fill < ck_fills(c); fill++) {
+        const struct shape *s = &shapes[i];
+        const double products = 2.0 * s->tq * s->tk * s->heads * s->head_dim;
+        for (int fill = 0; fill < ck_fills(c, products); fill++) {
             check_shape(c, &shapes[i], (enum ck_fill)fill);
         }
     }

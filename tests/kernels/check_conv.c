@@ -184,7 +184,7 @@ void check_conv(struct ck *c)
         check_shape(c, &demo[i], CK_NORMAL);
     }
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        for (int fill = 0; fill < ck_fills(c); fill++) {
+        for (int fill = 0; fill < ck_fills(c, 0); fill++) {
             check_shape(c, &shapes[i], (enum ck_fill)fill);
         }
     }

@@ -150,7 +150,7 @@ void check_layouts(struct ck *c)
         check_noise(c, n);
     }
     check_noise(c, 16128);
-    for (int fill = 0; fill < ck_fills(c); fill++) {
+    for (int fill = 0; fill < ck_fills(c, 0); fill++) {
         check_i420(c, 1, 2, 2, (enum ck_fill)fill);
         check_i420(c, 2, 38, 6, (enum ck_fill)fill);
         check_i420(c, 3, 192, 112, (enum ck_fill)fill);

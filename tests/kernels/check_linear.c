@@ -132,7 +132,8 @@ void check_linear(struct ck *c)
             }
             continue;
         }
-        for (int fill = 0; fill < ck_fills(c); fill++) {
+        const double products = (double)shapes[i].m * shapes[i].k * shapes[i].n;
+        for (int fill = 0; fill < ck_fills(c, products); fill++) {
             check_shape(c, &shapes[i], (enum ck_fill)fill);
         }
     }

@@ -177,9 +177,12 @@ int ck_find(const void *p, struct ck_place *out)
     return 0;
 }
 
-int ck_fills(const struct ck *c)
+int ck_fills(const struct ck *c, double products)
 {
-    return c->quick ? 1 : CK_FILLS;
+    if (!c->quick) {
+        return CK_FILLS;
+    }
+    return products <= 20e6;
 }
 
 float *ck_copy(struct ck_run *r, const float *x, size_t n)

@@ -90,6 +90,10 @@ int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, str
         return kt_fail(err, -ENOMEM, "device: out of memory");
     }
     int rc = fill_table(d, p, kind, card, err);
+    if (rc == 0 && p->precision == KT_PRECISION_FP8 && d->k.f8_size == 0) {
+        rc = kt_fail(err, -ENOTSUP, "device '%s': has no 8-bit kernels here, expected fp32 or bf16",
+                     kind);
+    }
     if (rc < 0) {
         free(d);
         return rc;

@@ -88,7 +88,7 @@ static int open_attention(struct kt_queue *q)
 {
     float ones[KTC_ATTENTION_CHANNELS];
     const size_t bytes = ktc_attention_work_bytes();
-    if (!q->bf16 || q->major != 9) {
+    if (!q->bf16 || q->major != 9 || q->plain || bytes == 0) {
         return 0;
     }
     for (int i = 0; i < KTC_ATTENTION_CHANNELS; i++) {

@@ -1,4 +1,5 @@
 /* The CUDA table: each op checks its arguments as the reference does, launches, and counts. */
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
@@ -239,6 +240,14 @@ static const struct kt_kernels table = {
     .copy_rows = copy_rows,
 };
 
+/* Whether the card has the kernels that 8-bit attention needs, and this build them. */
+static int is_hopper(int device)
+{
+    int major = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major == 9 && ktc_attention_work_bytes() > 0;
+}
+
 int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precision, char *err,
                     size_t err_cap)
 {
@@ -260,9 +269,11 @@ int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precis
         out->queue_create = ktc_queue_create_bf16;
         out->residual_norm = residual_norm;
         out->kv_store = kv_store;
-        out->to_f8 = to_f8;
-        out->f8_size = 1;
-        out->f8_heads_only = 128;
+        if (is_hopper(device)) {
+            out->to_f8 = to_f8;
+            out->f8_size = 1;
+            out->f8_heads_only = 128;
+        }
     }
     return 0;
 }

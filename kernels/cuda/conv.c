@@ -1,5 +1,6 @@
 /* Convolutions: the fast kernels take the shapes they know; everything else goes to the generic
  * one. */
+#include "kernels/cuda/conv.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
 
@@ -11,6 +12,7 @@ void ktc_conv_destroy(struct kt_conv **c)
     if (!c || !*c) {
         return;
     }
+    ktc_filter_destroy(&(*c)->fast);
     cudaFree((*c)->weight);
     cudaFree((*c)->bias);
     free(*c);
@@ -56,8 +58,10 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
     }
     made->d = *d;
     made->d.weight = made->d.bias = NULL;
-    int rc = load_filter(made, q, d);
-    if (rc == 0 && d->bias) {
+    int rc = q->bf16 && q->major == 9 && ktc_filter_takes(d)
+                 ? ktc_filter_create(&made->fast, q->stream, d)
+                 : load_filter(made, q, d);
+    if (rc == 0 && d->bias && !made->fast) {
         rc = ktc_upload_f32(q, &made->bias, d->bias, d->dtype, (size_t)d->c_out);
     }
     if (rc < 0) {
@@ -99,6 +103,10 @@ int ktc_conv(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_a
     int rc = call_of(&call, c, a);
     if (rc == 0) {
         rc = ktc_enter(q);
+    }
+    if (rc == 0 && c->fast) {
+        rc = ktc_filter_run(q->stream, c->fast, a);
+        return rc < 0 ? rc : ktc_launched(q, cudaSuccess, "convolution");
     }
     return rc < 0 ? rc
                   : ktc_launched(q, ktc_conv_generic(q->stream, q->bf16, &call), "convolution");

@@ -1,5 +1,7 @@
-/* A build without sm_90a: what only Hopper has is never chosen, since it has no workspace. */
+/* A build without sm_90a: what only Hopper has is never chosen, since attention has no workspace
+ * and no filter is taken. */
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/conv.h"
 
 #include <errno.h>
 
@@ -17,5 +19,28 @@ int ktc_attention_bf16(cudaStream_t stream, const struct ktc_attention *a)
 int ktc_attention_f8(cudaStream_t stream, const struct ktc_attention_f8 *a)
 {
     (void)stream, (void)a;
+    return -ENOSYS;
+}
+
+int ktc_filter_takes(const struct kt_conv_desc *d)
+{
+    (void)d;
+    return 0;
+}
+
+int ktc_filter_create(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d)
+{
+    (void)c, (void)stream, (void)d;
+    return -ENOSYS;
+}
+
+void ktc_filter_destroy(struct ktc_filter **c)
+{
+    (void)c;
+}
+
+int ktc_filter_run(cudaStream_t stream, const struct ktc_filter *c, const struct kt_conv_args *a)
+{
+    (void)stream, (void)c, (void)a;
     return -ENOSYS;
 }

@@ -13,7 +13,8 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
-struct ktc_plan; /* a matrix product of one shape (matmul.h) */
+struct ktc_plan;   /* a matrix product of one shape (matmul.h) */
+struct ktc_filter; /* a convolution for the tensor cores (conv.h) */
 
 struct kt_queue {
     int device, bf16; /* bf16: [act] is bf16, else fp32 */
@@ -96,9 +97,10 @@ struct kt_linear {
 };
 
 struct kt_conv {
-    struct kt_conv_desc d; /* weight and bias pointers NULL: not kept */
-    void *weight;          /* [act] [kt, kh, kw, c_in, c_out] */
-    float *bias;           /* [f32] [c_out] or NULL */
+    struct kt_conv_desc d;   /* weight and bias pointers NULL: not kept */
+    void *weight;            /* [act] [kt, kh, kw, c_in, c_out] */
+    float *bias;             /* [f32] [c_out] or NULL */
+    struct ktc_filter *fast; /* where the tensor cores take it (conv.h): then the two are NULL */
 };
 
 #endif

@@ -24,6 +24,7 @@ struct prompt_switch {
 struct generate {
     const char *model, *prompt, *output, *sheet, *seed_text;
     const char *switch_words[SWITCHES_MAX];
+    const char *device, *precision;
     int switch_count, scene, steps, threads, quiet;
     double seconds;
     struct prompt_switch switches[SWITCHES_MAX];
@@ -195,9 +196,13 @@ static int make_video(struct generate *g)
 
 static int run(struct generate *g)
 {
-    struct kt_engine_params p = {
-        .model_dir = g->model, .timelines_max = 1, .device = {.threads = g->threads}};
-    int rc = kt_engine_open(&g->e, &p, &g->err);
+    struct kt_engine_params p = {.model_dir = g->model,
+                                 .timelines_max = 1,
+                                 .device = {.kind = g->device, .threads = g->threads}};
+    int rc = kt_precision_parse(&p.device.precision, g->precision, &g->err);
+    if (rc == 0) {
+        rc = kt_engine_open(&g->e, &p, &g->err);
+    }
     if (rc < 0) {
         return rc;
     }
@@ -254,7 +259,11 @@ static int collect_switches(struct generate *g, int argc, char **argv)
 
 int kt_command_generate(int argc, char **argv)
 {
-    struct generate g = {.model = "models/demo", .seconds = 10, .seed_text = "7"};
+    struct generate g = {.model = "models/demo",
+                         .seconds = 10,
+                         .seed_text = "7",
+                         .device = "cpu",
+                         .precision = "auto"};
     const char *switch_help = NULL;
     const struct kt_option options[] = {
         {"model", KT_OPTION_TEXT, &g.model, 0, 0, "model directory (models/demo)"},
@@ -266,6 +275,8 @@ int kt_command_generate(int argc, char **argv)
         {"seconds", KT_OPTION_NUMBER, &g.seconds, 0.05, 86400, "length (10)"},
         {"seed", KT_OPTION_TEXT, &g.seed_text, 0, 0, "64-bit seed (7)"},
         {"steps", KT_OPTION_INT, &g.steps, 0, 16, "denoising steps, 0: the model's list"},
+        {"device", KT_OPTION_TEXT, &g.device, 0, 0, "cpu, cuda or cuda:N (cpu)"},
+        {"precision", KT_OPTION_TEXT, &g.precision, 0, 0, "fp32, bf16 or fp8 (the device's)"},
         {"threads", KT_OPTION_INT, &g.threads, 0, 1024, "CPU threads, 0: all cores"},
         {"output", KT_OPTION_TEXT, &g.output, 0, 0,
          "or -o: file.webm, .y4m or .png (contact sheet)"},

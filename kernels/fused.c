@@ -191,7 +191,11 @@ static int round_rows(const struct kt_kernels *k, struct kt_queue *q,
 {
     int dim = a->heads * a->head_dim, rc = 0;
     size_t n = (size_t)(a->rows - a->skip) * (size_t)dim;
-    for (int r = 0; a->q && r < a->rows && rc == 0; r++) { /* q_out rows may lie apart */
+    int apart = a->ld_q != dim;
+    if (a->q && !apart) {
+        rc = k->to_f8(q, a->q_out, a->q_out, (size_t)a->rows * (size_t)dim, a->q_scale);
+    }
+    for (int r = 0; a->q && apart && r < a->rows && rc == 0; r++) {
         void *row = at(k, a->q_out, (size_t)r * (size_t)a->ld_q);
         rc = k->to_f8(q, row, row, (size_t)dim, a->q_scale);
     }

@@ -33,12 +33,14 @@
 #include <stdint.h>
 
 /* What a table computes in. AUTO: the best that the device does well (CPU: fp32, CUDA: bf16). FP8:
- * a bf16 table whose linears take `f8`. */
+ * a bf16 table that has [f8] too. FP8_EMULATED: fp32 with [f8] values rounded as FP8 rounds them,
+ * which shows what 8 bits cost (FP8 on the CPU is that too). */
 enum kt_precision {
     KT_PRECISION_AUTO = 0,
     KT_PRECISION_FP32 = 1,
     KT_PRECISION_BF16 = 2,
-    KT_PRECISION_FP8 = 3
+    KT_PRECISION_FP8 = 3,
+    KT_PRECISION_FP8_EMULATED = 4
 };
 
 enum kt_dtype { KT_F32 = 0, KT_F16 = 1, KT_BF16 = 2, KT_I32 = 3, KT_I64 = 4, KT_F8 = 5 };

@@ -11,7 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum key_type { KEY_INT, KEY_STRING, KEY_PATH, KEY_NAMES, KEY_SEED, KEY_CODECS, KEY_LOG };
+enum key_type {
+    KEY_INT,
+    KEY_STRING,
+    KEY_PATH,
+    KEY_NAMES,
+    KEY_SEED,
+    KEY_CODECS,
+    KEY_PRECISION,
+    KEY_LOG
+};
 
 struct key {
     const char *name;
@@ -27,6 +36,7 @@ static const struct key keys[] = {
     {"model", KEY_PATH, 1, KT_PATH_BYTES_MAX - 1, AT(model), "--model"},
     {"web", KEY_PATH, 0, KT_PATH_BYTES_MAX - 1, AT(web), "--web"},
     {"device", KEY_STRING, 1, 15, AT(device), "--device"},
+    {"precision", KEY_PRECISION, 0, 0, AT(precision), "--precision"},
     {"threads", KEY_INT, 0, 1024, AT(threads), "--threads"},
     {"listen", KEY_STRING, 1, 63, AT(listen), "--listen"},
     {"port", KEY_INT, 0, 65535, AT(port), "--port"},
@@ -190,6 +200,18 @@ static int set_codecs(struct kt_serve_config *c, const struct key *k, const json
     return 0;
 }
 
+static int set_precision(struct kt_serve_config *c, const struct key *k, const json_t *v,
+                         const struct place *p, struct kt_error *err)
+{
+    const char *s = json_string_value(v);
+    struct kt_error ignored;
+    if (!s || kt_precision_parse(&c->precision, s, &ignored) < 0) {
+        return refuse(p, k, "\"auto\", \"fp32\", \"bf16\" or \"fp8\"", s ? s : "something else",
+                      err);
+    }
+    return 0;
+}
+
 static int set_log(struct kt_serve_config *c, const struct key *k, const json_t *v,
                    const struct place *p, struct kt_error *err)
 {
@@ -207,8 +229,13 @@ static int set_log(struct kt_serve_config *c, const struct key *k, const json_t 
 typedef int (*set_fn)(struct kt_serve_config *, const struct key *, const json_t *,
                       const struct place *, struct kt_error *);
 static const set_fn setters[] = {
-    [KEY_INT] = set_int,     [KEY_STRING] = set_string, [KEY_PATH] = set_string,
-    [KEY_NAMES] = set_names, [KEY_SEED] = set_seed,     [KEY_CODECS] = set_codecs,
+    [KEY_INT] = set_int,
+    [KEY_STRING] = set_string,
+    [KEY_PATH] = set_string,
+    [KEY_NAMES] = set_names,
+    [KEY_SEED] = set_seed,
+    [KEY_CODECS] = set_codecs,
+    [KEY_PRECISION] = set_precision,
     [KEY_LOG] = set_log,
 };
 

@@ -5,6 +5,7 @@
 #define KT_SERVER_CONFIG_H
 
 #include "engine/base/error.h"
+#include "engine/device/device.h"
 #include "proto/control.h"
 #include "server/log.h"
 
@@ -14,6 +15,7 @@ struct kt_serve_config {
     char model[KT_PATH_BYTES_MAX]; /* model directory */
     char web[KT_PATH_BYTES_MAX];   /* directory of the page */
     char device[16];
+    enum kt_precision precision;
     int threads; /* 0: all cores */
     char listen[64];
     int port; /* 0: any free one */

@@ -52,7 +52,7 @@ static int open_model(struct server *s, struct kt_error *err)
     const struct kt_serve_config *c = &s->config;
     const struct kt_engine_params params = {
         .model_dir = c->model,
-        .device = {.kind = c->device, .threads = c->threads},
+        .device = {.kind = c->device, .precision = c->precision, .threads = c->threads},
         .timelines_max = 2 * c->sessions_max, /* a reset makes the new one beside the old */
     };
     int rc = kt_engine_open(&s->engine, &params, err);

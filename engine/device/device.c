@@ -59,24 +59,6 @@ static int fill_table(struct kt_device *d, const struct kt_device_params *p, con
     return rc < 0 ? kt_fail(err, rc, "device '%s': %s", kind, why) : 0;
 }
 
-static const char *const PRECISIONS[] = {"auto", "fp32", "bf16", "fp8"};
-
-int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error *err)
-{
-    for (int i = 0; i < (int)(sizeof(PRECISIONS) / sizeof(PRECISIONS[0])); i++) {
-        if (strcmp(word, PRECISIONS[i]) == 0) {
-            *out = (enum kt_precision)i;
-            return 0;
-        }
-    }
-    return kt_fail(err, -EINVAL, "precision '%s': expected auto, fp32, bf16 or fp8", word);
-}
-
-const char *kt_precision_name(enum kt_precision p)
-{
-    return PRECISIONS[p];
-}
-
 int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err)
 {
     const char *kind = p->kind ? p->kind : "cpu";
@@ -100,7 +82,7 @@ int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, str
     }
     d->act_size = dtype_size(d->k.act_dtype);
     d->kv_size = dtype_size(d->k.kv_dtype);
-    d->f8 = p->precision == KT_PRECISION_FP8;
+    d->f8 = p->precision == KT_PRECISION_FP8 || p->precision == KT_PRECISION_FP8_EMULATED;
     d->threads = p->threads ? p->threads : core_count();
     struct kt_queue_params qp = {.threads = d->threads,
                                  .device = card < 0 ? 0 : card,

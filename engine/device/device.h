@@ -32,14 +32,14 @@ struct kt_device {
     struct kt_kernels k;
     struct kt_queue *q;
     size_t act_size, kv_size; /* bytes of one [act] and one [kv] element */
-    int f8;                   /* opened with KT_PRECISION_FP8: [f8] where the model allows it */
+    int f8;                   /* opened with one of the FP8s: [f8] where the model allows it */
     int threads;
     struct kt_device_stats stats;
     struct kt_device_block *blocks; /* what is allocated, in no order */
     size_t block_count, block_max;
 };
 
-/* "auto", "fp32", "bf16" or "fp8". -EINVAL for another word. */
+/* "auto", "fp32", "bf16", "fp8" or "fp8-emulated". -EINVAL for another word. */
 int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error *err);
 const char *kt_precision_name(enum kt_precision p);
 

@@ -162,9 +162,10 @@ static int alloc_scratch(struct kt_dit *d, struct kt_error *err)
     size_t dim = (size_t)d->c.dim, rows = (size_t)d->rows_max, act = d->dev->act_size;
     size_t patch = (size_t)(d->c.in_dim > d->c.out_dim ? d->c.in_dim : d->c.out_dim) *
                    (size_t)(d->c.patch_h * d->c.patch_w);
-    size_t chunk = (size_t)d->block_frames * (size_t)d->tokens;
+    size_t chunk = (size_t)(KT_CHUNK_BLOCKS * d->block_frames) * (size_t)d->tokens;
+    chunk = chunk < rows ? chunk : rows;
     size_t text = ((size_t)d->c.text_len + 15) / 16 * 16;
-    size_t window = (size_t)d->c.num_layers * rows * dim * d->dev->kv_size;
+    size_t window = (size_t)d->c.num_layers * (size_t)d->window_rows * dim * d->dev->kv_size;
     size_t rope = rows * (size_t)(d->head_dim / 2) * sizeof(float);
     const struct {
         void **p;
@@ -194,6 +195,12 @@ static int alloc_scratch(struct kt_dit *d, struct kt_error *err)
             return kt_fail(err, -ENOMEM, "%s: out of device memory (%zu bytes)", spec[i].name,
                            spec[i].bytes);
         }
+    }
+    /* Attention reads whole groups of keys and weighs those behind the last with 0: they must be
+     * numbers. */
+    int rc = kt_device_zero(d->dev, d->window_k, window);
+    if (rc < 0 || (rc = kt_device_zero(d->dev, d->window_v, window)) < 0) {
+        return kt_fail(err, rc, "dit: clearing the window: %s", kt_device_why(d->dev));
     }
     d->loaded = calloc((size_t)d->slots_max, sizeof(*d->loaded));
     d->rope_time = calloc((size_t)d->slots_max, sizeof(*d->rope_time));
@@ -246,6 +253,7 @@ int kt_dit_open(struct kt_dit **dit, struct kt_device *dev, const struct kt_dit_
     d->tokens_w = d->c.latent_w / d->c.patch_w;
     d->tokens = d->tokens_h * d->tokens_w;
     d->rows_max = d->slots_max * d->tokens;
+    d->window_rows = (d->rows_max + 15) / 16 * 16;
     d->head_dim = d->c.dim / d->c.num_heads;
     d->grid = (struct kt_rope_grid){d->head_dim, d->tokens_h, d->tokens_w};
     d->clean_row = p->schedule->steps;

@@ -22,6 +22,8 @@ struct kt_dit_scales {
     float ffn_in, ffn_mid;
 };
 
+enum { KT_CHUNK_BLOCKS = 3 }; /* rows of a linear at most: a recache behind a kept sink is one */
+
 struct kt_dit_layer {
     struct kt_dit_scales scales;
     struct kt_linear *qkv, *o, *cross_q, *cross_kv, *cross_o, *ffn_up, *ffn_down;
@@ -33,7 +35,7 @@ struct kt_dit {
     struct kt_device *dev;
     struct kt_dit_config c;
     int relative_rope, block_frames, slots_max, rows_max;
-    int tokens, tokens_h, tokens_w, head_dim;
+    int window_rows, tokens, tokens_h, tokens_w, head_dim;
     int clean_row;
 
     struct kt_linear *patch, *text0, *text2, *head;
@@ -43,12 +45,13 @@ struct kt_dit {
     /* Scratch, rows_max rows unless noted. */
     float *x;                            /* [f32] [dim], the residual stream */
     void *patches;                       /* [act] on the way in, [f32] on the way out */
-    void *h, *y, *qkv, *ffn;             /* [act] or [f8]; ffn: block_frames * tokens rows */
+    void *h, *y, *qkv, *ffn;             /* [act] or [f8]; ffn: a chunk's rows */
     void *text_in, *text_mid, *text_out; /* text rows, padded to a multiple of 16 */
     float *planar;                       /* [f32] latents of the pass, one after the other */
 
-    /* Dense working copy of the window: [layers, slots_max * tokens, dim], keys rotated for their
-     * slot (window.c). `loaded[slot]` is the serial of the page that a slot holds, 0 for none. */
+    /* Dense working copy of the window: [layers, window_rows, dim], keys rotated for their slot
+     * (window.c); window_rows is rows_max rounded up to 16. `loaded[slot]` is the serial of the
+     * page that a slot holds, 0 for none. */
     void *window_k, *window_v;
     uint64_t *loaded;
 

@@ -1,8 +1,8 @@
 /* One forward pass of the DiT. Each sub-layer's residual is added together with the norm of the
  * next one, so that the stream is read once a sub-layer.
  *
- * Linears run in chunks of one block of rows, so that few matrix shapes exist whatever a recache
- * covers (docs/design.md, invariant 4). */
+ * Linears run in chunks of three blocks, one block or one latent, so that few matrix shapes exist
+ * whatever a recache covers (docs/design.md, invariant 4). */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -34,16 +34,23 @@ static size_t element(const struct kt_dit *d, float scale)
     return scale > 0 ? (size_t)d->dev->k.f8_size : d->dev->act_size;
 }
 
-/* y = act(x W^T + b) over `rows` rows, in chunks of a block, then of a latent frame. x_scale: of
- * the linear. */
+/* How many of `rows` rows a linear takes at a time: three blocks, a block or a latent frame. */
+static int chunk_rows(const struct kt_dit *d, int rows)
+{
+    int block = d->block_frames * d->tokens;
+    return rows >= KT_CHUNK_BLOCKS * block ? KT_CHUNK_BLOCKS * block
+           : rows >= block                 ? block
+                                           : d->tokens;
+}
+
+/* y = act(x W^T + b) over `rows` rows, in chunks. x_scale: of the linear. */
 static int linear_chunks(struct kt_dit *d, const struct kt_linear *l, const void *x, int k,
                          float x_scale, const struct linear_out *out, int rows)
 {
     size_t in = (size_t)k * element(d, x_scale);
     size_t to = (size_t)out->n * (out->y_f32 ? sizeof(float) : element(d, out->y_scale));
-    int chunk = d->block_frames * d->tokens;
     for (int at = 0; at < rows;) {
-        int m = rows - at >= chunk ? chunk : d->tokens;
+        int m = chunk_rows(d, rows - at);
         struct kt_linear_args a = {.x = (const char *)x + (size_t)at * in,
                                    .y = (char *)out->y + (size_t)at * to,
                                    .m = m,
@@ -136,7 +143,7 @@ static int attend_window(struct kt_dit *d, const struct kt_dit_pass *p, int laye
     if (s->k > 0) {
         a.f8 = 1;
         a.scale /= s->q * s->k;
-        a.ld_v = d->rows_max;
+        a.ld_v = d->window_rows;
     }
     return kt_attention(&d->dev->k, d->dev->q, &a);
 }
@@ -186,11 +193,11 @@ static int feed_forward(struct kt_dit *d, const struct kt_dit_pass *p, int layer
 {
     const struct kt_dit_layer *l = &d->layers[layer];
     const struct kt_dit_scales *s = &l->scales;
-    int dim = d->c.dim, rows = p->frames * d->tokens, chunk = d->block_frames * d->tokens;
+    int dim = d->c.dim, rows = p->frames * d->tokens;
     struct linear_out up = {
         .y = d->ffn, .n = d->c.ffn_dim, .act = KT_ACT_GELU_TANH, .y_scale = s->ffn_mid};
     for (int at = 0; at < rows;) {
-        int m = rows - at >= chunk ? chunk : d->tokens;
+        int m = chunk_rows(d, rows - at);
         size_t row = (size_t)at * (size_t)dim;
         const void *in = (const char *)d->h + row * element(d, s->ffn_in);
         struct linear_out down = {.y = kt_act_at(d->dev, d->y, row), .n = dim};

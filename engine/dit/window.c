@@ -38,7 +38,7 @@ const void *kt_dit_page_rows(const struct kt_dit *d, const struct kt_slab_item *
 /* One layer's part of the working copy. */
 static void *layer_window(const struct kt_dit *d, void *window, int layer)
 {
-    size_t rows = (size_t)layer * (size_t)d->rows_max;
+    size_t rows = (size_t)layer * (size_t)d->window_rows;
     return (char *)window + rows * (size_t)d->c.dim * d->dev->kv_size;
 }
 
@@ -61,7 +61,7 @@ static struct kt_kv_store_args store_args(const struct kt_dit *d, int layer)
                                      .eps = d->c.eps,
                                      .window_k = layer_window(d, d->window_k, layer),
                                      .window_v = layer_window(d, d->window_v, layer),
-                                     .ld_v = d->rows_max,
+                                     .ld_v = d->window_rows,
                                      .page_rows = d->tokens,
                                      .q_scale = s->q,
                                      .k_scale = s->k,

@@ -21,9 +21,12 @@ int ktc_residual_norm(cudaStream_t s, const struct kt_residual_norm_args *a);
  * transposed for ktc_attention_f8, whose token order they have. *launches: how many it took. */
 int ktc_kv_store(cudaStream_t s, const struct kt_kv_store_args *a, int *launches);
 
-/* n a multiple of 4. ktc_f32_to_f8 takes fp32, the others bf16. */
+/* n a multiple of 8, 16-byte aligned (not for ktc_round_f8). ktc_f32_to_f8 takes fp32, the others
+ * bf16. */
 int ktc_to_f8(cudaStream_t s, void *y, const void *x, size_t n, float scale);
 int ktc_f32_to_f8(cudaStream_t s, void *y, const float *x, size_t n, float scale);
+/* As ktc_to_f8, but fp32 in and the rounded values as fp32 out; y may be x. */
+int ktc_round_f8(cudaStream_t s, float *y, const float *x, size_t n, float scale);
 int ktc_activate_f8(cudaStream_t s, void *y, const void *x, size_t n, enum kt_act act, float scale);
 
 #ifdef __cplusplus

@@ -71,12 +71,12 @@ static int describe_f8(struct ktc_plan *plan, int m)
 {
     const struct key *k = &plan->key;
     const int8_t fast = 1;
-    const float scales[3] = {1.0f, 1.0f, k->y_scale};
+    const float scales[12] = {[0] = 1.0f, [4] = 1.0f, [8] = k->y_scale}; /* 16 bytes apart */
     if (cudaMalloc((void **)&plan->scales, sizeof(scales)) != cudaSuccess ||
         cudaMemcpy(plan->scales, scales, sizeof(scales), cudaMemcpyHostToDevice) != cudaSuccess) {
         return -ENOMEM;
     }
-    float *at[3] = {plan->scales, plan->scales + 1, plan->scales + 2};
+    float *at[3] = {plan->scales, plan->scales + 4, plan->scales + 8};
     if (cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
                                        sizeof(fast)) ||
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &at[0],

@@ -196,6 +196,12 @@ static int to_f8(struct kt_queue *q, void *y, const void *x, size_t n, float sca
     return rc < 0 ? rc : fused(q, ktc_to_f8(q->stream, y, x, n, scale), 1, "rounding to e4m3");
 }
 
+static int round_f8(struct kt_queue *q, void *y, const void *x, size_t n, float scale)
+{
+    int rc = ktc_enter(q);
+    return rc < 0 ? rc : fused(q, ktc_round_f8(q->stream, y, x, n, scale), 1, "rounding to e4m3");
+}
+
 static const struct kt_kernels table = {
     .queue_destroy = ktc_queue_destroy,
     .queue_stats = ktc_queue_stats,
@@ -259,10 +265,12 @@ int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precis
         return -ENODEV;
     }
     *out = table;
-    if (precision == KT_PRECISION_FP32) {
+    if (precision == KT_PRECISION_FP32 || precision == KT_PRECISION_FP8_EMULATED) {
         out->name = "cuda-fp32";
         out->act_dtype = out->kv_dtype = KT_F32;
         out->queue_create = ktc_queue_create_f32;
+        out->f8_size = precision == KT_PRECISION_FP8_EMULATED ? sizeof(float) : 0;
+        out->to_f8 = out->f8_size ? round_f8 : NULL;
     } else {
         out->name = "cuda-bf16";
         out->act_dtype = out->kv_dtype = KT_BF16;

@@ -480,8 +480,9 @@ static void run_all(struct test *t)
     linear(t, 100, 1024, 1536, KT_ACT_NONE, 30.0f);
     linear(t, 100, 1024, 1536, KT_ACT_GELU_TANH, 30.0f);
     linear(t, 64, 256, 1024, KT_ACT_GELU_TANH, 0);
+    linear(t, 4680, 256, 8960, KT_ACT_NONE, 0);
     attention(t, 100, 300, 2);
-    attention(t, 130, 1560, 1);
+    attention(t, 130, 1560, 2);
 }
 
 int main(int argc, char **argv)

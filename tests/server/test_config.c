@@ -10,7 +10,7 @@
 static struct kt_serve_config config;
 static struct kt_error err;
 static char path[64];
-static const char *demo;
+static const char *directory;
 
 static int setup(void **state)
 {
@@ -43,9 +43,25 @@ static void assert_says(const char *words)
     }
 }
 
+static int load_shipped(const char *name)
+{
+    char file[4096];
+    snprintf(file, sizeof(file), "%s/%s", directory, name);
+    return kt_serve_config_load(&config, file, &err);
+}
+
+static void gpu_file_is_good(void **state)
+{
+    assert_int_equal(load_shipped("gpu.json"), 0);
+    assert_int_equal(kt_serve_config_check(&config, &err), 0);
+    assert_string_equal(config.device, "cuda");
+    assert_int_equal(config.precision, KT_PRECISION_FP8);
+}
+
 static void demo_file_is_good(void **state)
 {
-    assert_int_equal(kt_serve_config_load(&config, demo, &err), 0);
+    assert_int_equal(load_shipped("demo.json"), 0);
+    assert_int_equal(config.precision, KT_PRECISION_AUTO);
     assert_int_equal(kt_serve_config_check(&config, &err), 0);
     assert_non_null(strstr(config.model, "/../models/demo"));
     assert_int_equal(config.port, 8080);
@@ -92,6 +108,7 @@ static void wrong_values_are_named(void **state)
          "codecs: expected \"h264\", \"vp8\", \"vp9\", \"jpeg\", found h265"},
         {"{\"codecs\": []}", "codecs"},
         {"{\"log\": \"loud\"}", "log: expected \"error\""},
+        {"{\"precision\": \"int4\"}", "precision: expected \"auto\", \"fp32\""},
         {"{\"seed\": 7}", "seed: expected a string"},
         {"{\"seed\": \"18446744073709551616\"}", "seed"},
         {"{\"origins\": \"x\"}", "origins: expected an array"},
@@ -164,9 +181,10 @@ static void others_need_a_token(void **state)
 
 int main(int argc, char **argv)
 {
-    demo = argc > 1 ? argv[1] : "config/demo.json";
+    directory = argc > 1 ? argv[1] : "config";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(demo_file_is_good, setup, teardown),
+        cmocka_unit_test_setup_teardown(gpu_file_is_good, setup, teardown),
         cmocka_unit_test_setup_teardown(values_arrive, setup, teardown),
         cmocka_unit_test_setup_teardown(unknown_key_names_the_nearest, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_values_are_named, setup, teardown),

@@ -57,7 +57,7 @@ static json_t *counts(const struct kt_bench_result *r)
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "launches", (json_int_t)q->launches, "syncs",
                      (json_int_t)q->syncs, "uploads", (json_int_t)q->uploads, "downloads",
                      (json_int_t)q->downloads, "bytes_downloaded", (json_int_t)q->bytes_downloaded,
-                     "allocations", (json_int_t)(q->allocs + r->device_allocs_per_block));
+                     "allocations", (json_int_t)q->allocs + (json_int_t)r->device_allocs_per_block);
 }
 
 static json_t *pools(const struct kt_bench_result *r)
@@ -123,6 +123,6 @@ void kt_bench_report_text(struct kt_bench_result *r)
            "allocations; snapshot and restore %.1f us\n",
            (unsigned long long)r->per_block.launches, (unsigned long long)r->per_block.syncs,
            (unsigned long long)r->per_block.downloads,
-           (unsigned long long)(r->per_block.allocs + r->device_allocs_per_block),
+           (unsigned long long)r->per_block.allocs + (unsigned long long)r->device_allocs_per_block,
            1000.0 * kt_samples_median(&r->snapshot));
 }

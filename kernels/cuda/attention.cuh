@@ -3,18 +3,23 @@
  * One block per multiprocessor: a producer warp drives the copy engine, two warpgroups of 64 query
  * rows each consume. K and V pass through rings of shared-memory stages guarded by mbarriers.
  * A consumer issues the logits of the next keys and, behind them, the weighted sum of the current
- * ones, and takes the exponentials while the matrix unit works; two named barriers let one
- * warpgroup issue while the other takes its softmax (the scheme of FlashAttention-3, Shah et al.
- * 2024, arXiv:2407.08608).
+ * ones, and takes the exponentials while the matrix unit works (the scheme of FlashAttention-3,
+ * Shah et al. 2024, arXiv:2407.08608). Named barriers make the warpgroups take turns: in bf16 at
+ * issuing products, so that one issues while the other takes its exponentials; in e4m3 at the
+ * exponentials themselves. There the exponentials cost as much as the products, and two warpgroups
+ * that are free to share the special function unit settle into taking them at the same time, and
+ * both wait for their products at the same time.
  *
- * The maximum that the weights are taken against is only raised when a logit exceeds it by more
- * than 2^SLACK: any reference is exact as long as sum and result use the same one, and rescaling
- * the result is then rare. Each row decides alone, so neighbours do not change its bits.
+ * Weights are taken against any reference, as long as sum and result use the same one. ktc_raise
+ * moves it to the largest logit, but only where that exceeds it by more than 2^SLACK, because the
+ * result must be rescaled then. A type with a GUARD looks for the largest logit in the first keys
+ * alone; later a row moves when a thread's weights add up to more than GUARD, which costs nothing,
+ * the sums being needed anyway. A row decides alone, so its neighbours do not change its bits.
  *
  * Equal shares. 4680 rows x 12 heads are 444 tiles of 128 rows, 3.36 for each of 132
  * multiprocessors, which whole tiles would turn into 4. Instead every block takes 3 whole tiles,
  * and the (tile, keys) space of the remaining 48 is cut into 132 equal spans. A span that ends
- * inside a tile leaves sums, maxima and result in the workspace, and the block that has the next
+ * inside a tile leaves sums, offsets and result in the workspace, and the block that has the next
  * piece of the tile takes them up one wave of whole tiles later, when they have long been there.
  * The sum over the keys runs in the same order as in one piece, so the bits do not depend on where
  * a tile was cut. All blocks walk through the keys of the same few heads at about the same time,
@@ -33,12 +38,15 @@
 #include <math.h>
 
 enum {
-    KTC_ROWS = 128,    /* query rows of a tile */
-    KTC_CONSUMERS = 2, /* warpgroups, 64 rows each */
+    KTC_CONSUMERS = 2, /* warpgroups of a block, 64 query rows each */
+    KTC_ROWS = 64 * KTC_CONSUMERS,
     KTC_THREADS = 128 * (1 + KTC_CONSUMERS),
     KTC_WORK_FLAGS = 4096,     /* bytes of flags at the start of the workspace */
     KTC_SPLIT_BLOCKS_MIN = 12, /* fewer key blocks than this are not worth passing on */
 };
+
+/* What the two warpgroups take turns at: issuing products, or taking exponentials. */
+enum { KTC_TURNS_ISSUE, KTC_TURNS_SOFTMAX };
 
 /* Workspace of one block: per thread the result (up to 64 floats), 2 maxima, 2 sums. */
 #define KTC_WORK_SLOT ((size_t)KTC_CONSUMERS * 128 * (64 + 4) * sizeof(float))
@@ -51,7 +59,7 @@ struct ktc_attention_args {
     uint8_t *work;
     int64_t ld_y;
     int tq;
-    int q_tiles;     /* of 128 rows, per head */
+    int q_tiles;     /* per head */
     int tiles;       /* q_tiles * heads */
     int blocks;      /* of keys, per tile */
     int page_blocks; /* of keys, per page */
@@ -192,16 +200,17 @@ template <int N> KTC_INLINE void ktc_mask(float (&s)[N], int valid, float tail)
     }
 }
 
+/* This thread's two rows. A weight is 2^(logit + offset), logit in log2; sums are over this
+ * thread's keys alone. */
 struct ktc_rows {
-    float max[2], sum[2]; /* this thread's rows; sums over this thread's keys alone */
+    float offset[2], sum[2];
 };
 
-/* Logits to weights; raises the reference maximum where needed. Returns what the result must be
- * multiplied by. */
+/* Puts the largest logit of each row at 2^OFFSET, where it would be above 2^(OFFSET + SLACK). */
 template <class T, int N>
-KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2)
+KTC_INLINE void ktc_raise(const float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2)
 {
-    float top[2][2], offset[2];
+    float top[2][2];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         top[r][0] = s[2 * r], top[r][1] = s[2 * r + 1];
@@ -215,13 +224,69 @@ KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], fl
     for (int r = 0; r < 2; r++) {
         float m = fmaxf(top[r][0], top[r][1]);
         m = fmaxf(m, __shfl_xor_sync(~0u, m, 1));
-        m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
-        m = (m - rows.max[r]) * scale_log2 > T::SLACK ? m : rows.max[r];
-        alpha[r] = ktc_exp2((rows.max[r] - m) * scale_log2); /* 1 where nothing changes */
-        rows.max[r] = m;
-        offset[r] = T::OFFSET - rows.max[r] * scale_log2;
+        m = fmaxf(m, __shfl_xor_sync(~0u, m, 2)) * scale_log2;
+        float offset = m + rows.offset[r] > T::OFFSET + T::SLACK ? T::OFFSET - m : rows.offset[r];
+        alpha[r] = ktc_exp2(offset - rows.offset[r]); /* 1 where nothing changes */
+        rows.offset[r] = offset;
     }
-    float sum[2][2] = {};
+}
+
+/* Some thread's weights of these keys add up to more than T::GUARD: scales such rows by a power of
+ * two. A row's four threads decide together and without the other rows. */
+template <class T>
+KTC_INLINE void ktc_relieve_factors(const float (&sum)[2], ktc_rows &rows, float (&alpha)[2])
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float m = fmaxf(sum[r], __shfl_xor_sync(~0u, sum[r], 1));
+        m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
+        if (m > T::GUARD) {
+            int down = min((__float_as_int(m) >> 23) - 127 - 5, 120);
+            alpha[r] = __int_as_float((127 - down) << 23);
+            rows.offset[r] -= (float)down;
+        }
+    }
+}
+
+/* Adds in the order of ktc_softmax: a row that stays as it is keeps its sum to the bit. */
+template <class T, int N>
+KTC_INLINE void ktc_relieve(float (&s)[N], float (&sum)[2], ktc_rows &rows, float (&alpha)[2])
+{
+    float part[2][2] = {};
+    ktc_relieve_factors<T>(sum, rows, alpha);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int r = (i >> 1) & 1;
+        s[i] = fminf(s[i], 3.4e38f) * alpha[r];
+        part[r][i & 1] += s[i];
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        sum[r] = part[r][0] + part[r][1];
+}
+
+/* Keeps what x is computed from above the next wait: the compiler orders stores and waits, and
+ * would otherwise wait first and take the exponentials after. x is never negative; nothing is
+ * stored. */
+KTC_INLINE void ktc_hold(float x, uint32_t sm)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n"
+                 "@p st.shared.f32 [%1], %0;\n}\n" ::"f"(x),
+                 "r"(sm)
+                 : "memory");
+}
+
+/* Logits to weights. FIRST: of the row's first keys. alpha: what the result so far must be
+ * multiplied by. */
+template <class T, bool FIRST, int N>
+KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2,
+                            int next, uint32_t sm)
+{
+    if (FIRST || T::GUARD == 0.0f)
+        ktc_raise<T>(s, rows, alpha, scale_log2);
+    else
+        alpha[0] = alpha[1] = 1.0f;
+    float part[2][2] = {};
 #pragma unroll
     for (int i = 0; i < N; i += 4)
 #pragma unroll
@@ -229,12 +294,19 @@ KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], fl
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 float &x = s[i + 2 * r + e];
-                x = T::exp2(fmaf(x, scale_log2, offset[r]), i + 2 * r + e);
-                sum[r][e] += x;
+                x = ktc_exp2(fmaf(x, scale_log2, rows.offset[r]));
+                part[r][e] += x;
             }
+    float sum[2] = {part[0][0] + part[0][1], part[1][0] + part[1][1]};
+    if (T::TURNS == KTC_TURNS_SOFTMAX && next) {
+        ktc_hold(sum[0] + sum[1], sm);
+        ktc_bar_arrive(next, 256);
+    }
+    if (!FIRST && T::GUARD != 0.0f && __any_sync(~0u, fmaxf(sum[0], sum[1]) > T::GUARD))
+        ktc_relieve<T>(s, sum, rows, alpha);
 #pragma unroll
     for (int r = 0; r < 2; r++)
-        rows.sum[r] = fmaf(rows.sum[r], alpha[r], sum[r][0] + sum[r][1]);
+        rows.sum[r] = fmaf(rows.sum[r], alpha[r], sum[r]);
 }
 
 template <int N> KTC_INLINE void ktc_rescale(float (&o)[N], const float (&alpha)[2])
@@ -258,9 +330,9 @@ KTC_INLINE void ktc_publish(const ktc_attention_args &a, int group, const float 
 #pragma unroll
     for (int i = 0; i < N / 4; i++)
         slot[i * 128 + t] = make_float4(o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]);
-    slot[N / 4 * 128 + t] = make_float4(rows.max[0], rows.max[1], rows.sum[0], rows.sum[1]);
+    slot[N / 4 * 128 + t] = make_float4(rows.offset[0], rows.offset[1], rows.sum[0], rows.sum[1]);
     __threadfence();
-    ktc_bar_sync(3 + group, 128);
+    ktc_bar_sync(1 + KTC_CONSUMERS + group, 128);
     int *flag = (int *)a.work + blockIdx.x * KTC_CONSUMERS + group;
     if (t == 0)
         asm volatile("st.release.gpu.global.s32 [%0], 1;" ::"l"(flag) : "memory");
@@ -290,8 +362,9 @@ KTC_INLINE void ktc_resume(const ktc_attention_args &a, int group, float (&o)[N]
         o[4 * i] = x.x, o[4 * i + 1] = x.y, o[4 * i + 2] = x.z, o[4 * i + 3] = x.w;
     }
     float4 x = __ldcg(slot + N / 4 * 128 + t);
-    rows.max[0] = x.x, rows.max[1] = x.y, rows.sum[0] = x.z, rows.sum[1] = x.w;
-    ktc_bar_sync(3 + group, 128); /* every thread has seen the flag: ready for the next call */
+    rows.offset[0] = x.x, rows.offset[1] = x.y, rows.sum[0] = x.z, rows.sum[1] = x.w;
+    ktc_bar_sync(1 + KTC_CONSUMERS + group,
+                 128); /* every thread has seen the flag: ready for the next call */
     if (t == 0)
         *flag = 0;
 }
@@ -402,33 +475,9 @@ KTC_INLINE void ktc_release(uint32_t bar)
         ktc_mbar_arrive(bar);
 }
 
-/* o += p v; a type that PROMOTEs sums a block in registers of its own (the matrix unit's e4m3 sums
- * keep about 14 bits) and adds that to o in fp32. */
-template <class T, int N, int M>
-KTC_INLINE void ktc_accumulate(float (&o)[N], float (&part)[M], const uint32_t (&p)[T::WEIGHTS],
-                               uint32_t v)
-{
-    if constexpr (T::PROMOTE)
-        T::accumulate(part, p, v);
-    else
-        T::accumulate(o, p, v);
-}
-
-template <class T, int N, int M> KTC_INLINE void ktc_accumulated(float (&o)[N], float (&part)[M])
-{
-    if constexpr (T::PROMOTE) {
-        ktc_keep(part);
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            o[i] += part[i];
-    } else {
-        ktc_keep(o);
-    }
-}
-
 /* What a consumer carries from one key block to the next. */
 template <class T> struct ktc_consumer {
-    float s[T::KEYS / 2], o[T::DIM / 2], part[T::PROMOTE ? T::DIM / 2 : 1];
+    float s[T::KEYS / 2], o[T::DIM / 2];
     uint32_t p[T::WEIGHTS];
     ktc_rows rows;
     ktc_ring<T::STAGES> kr, vr;
@@ -445,14 +494,14 @@ template <class T> KTC_INLINE void ktc_issue_logits(ktc_consumer<T> &c)
 
 template <class T> KTC_INLINE void ktc_issue_sum(ktc_consumer<T> &c)
 {
-    ktc_accumulate<T>(c.o, c.part, c.p, c.sm + ktc_layout<T>::V + c.vr.stage * T::V_BYTES);
+    T::accumulate(c.o, c.p, c.sm + ktc_layout<T>::V + c.vr.stage * T::V_BYTES);
     ktc_wgmma_commit();
 }
 
 template <class T> KTC_INLINE void ktc_sum_done(ktc_consumer<T> &c)
 {
     ktc_wgmma_wait<0>();
-    ktc_accumulated<T>(c.o, c.part);
+    ktc_keep(c.o);
     ktc_keep(c.p);
     ktc_release(c.sm + ktc_layout<T>::V_EMPTY + 8 * c.vr.stage);
     c.vr.next();
@@ -460,9 +509,9 @@ template <class T> KTC_INLINE void ktc_sum_done(ktc_consumer<T> &c)
 
 /* Gives back the shared memory of complete logits and turns them into weights. MASKED:
  * some columns may not be keys, the last key may have a tail. */
-template <class T, bool MASKED>
+template <class T, bool MASKED, bool FIRST>
 KTC_INLINE void ktc_logits_done(ktc_consumer<T> &c, const ktc_attention_args &a, bool last,
-                                float (&alpha)[2])
+                                int next, float (&alpha)[2])
 {
     using L = ktc_layout<T>;
     ktc_keep(c.s);
@@ -470,40 +519,32 @@ KTC_INLINE void ktc_logits_done(ktc_consumer<T> &c, const ktc_attention_args &a,
     c.kr.next();
     if (MASKED)
         ktc_mask(c.s, a.page_rows - c.in_page * T::KEYS, last ? a.tail : 0.0f);
-    ktc_softmax<T>(c.s, c.rows, alpha, a.scale_log2);
+    ktc_softmax<T, FIRST>(c.s, c.rows, alpha, a.scale_log2, next, c.sm);
     c.in_page = c.in_page + 1 == a.page_blocks ? 0 : c.in_page + 1;
 }
 
-/* Keeps what x is computed from above the next wait: the compiler orders stores and waits, and
- * would otherwise wait first and take the exponentials after. x is never negative; nothing is
- * stored. */
-KTC_INLINE void ktc_hold(float x, uint32_t sm)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n"
-                 "@p st.shared.f32 [%1], %0;\n}\n" ::"f"(x),
-                 "r"(sm)
-                 : "memory");
-}
-
 /* One key block: its logits, and the weighted sum of the block before. Nothing is in flight before
- * or after, and no branch lies between issue and wait: the compiler would wait at it. */
+ * or after: the assembler serialises products that are in flight across a loop. */
 template <class T, bool MASKED>
 KTC_INLINE void ktc_step(ktc_consumer<T> &c, const ktc_attention_args &a, int group, bool last)
 {
     using L = ktc_layout<T>;
+    const int mine = 1 + group, next = 2 - group;
     float alpha[2];
     ktc_mbar_wait(c.sm + L::K_FULL + 8 * c.kr.stage, c.kr.phase);
     ktc_mbar_wait(c.sm + L::V_FULL + 8 * c.vr.stage, c.vr.phase);
-    if (T::TURNS)
-        ktc_bar_sync(1 + group, 256);
+    if (T::TURNS == KTC_TURNS_ISSUE)
+        ktc_bar_sync(mine, 256);
     ktc_keep(c.o);
     ktc_keep(c.p);
     ktc_issue_logits<T>(c);
     ktc_issue_sum<T>(c);
-    if (T::TURNS)
-        ktc_bar_arrive(2 - group, 256);
+    if (T::TURNS == KTC_TURNS_ISSUE)
+        ktc_bar_arrive(next, 256);
+    if (T::TURNS == KTC_TURNS_SOFTMAX)
+        ktc_bar_sync(mine, 256);
     ktc_wgmma_wait<1>();
-    ktc_logits_done<T, MASKED>(c, a, last, alpha);
+    ktc_logits_done<T, MASKED, false>(c, a, last, next, alpha);
     ktc_hold(c.rows.sum[0] + c.rows.sum[1], c.sm);
     ktc_sum_done<T>(c);
     ktc_rescale(c.o, alpha);
@@ -519,7 +560,10 @@ KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &
     ktc_mbar_wait(c.sm + L::K_FULL + 8 * c.kr.stage, c.kr.phase);
     ktc_issue_logits<T>(c);
     ktc_wgmma_wait<0>();
-    ktc_logits_done<T, true>(c, a, piece.from + 1 == a.blocks, alpha);
+    if (piece.resume)
+        ktc_logits_done<T, true, false>(c, a, piece.from + 1 == a.blocks, 0, alpha);
+    else
+        ktc_logits_done<T, true, true>(c, a, piece.from + 1 == a.blocks, 0, alpha);
     ktc_rescale(c.o, alpha);
     T::weights(c.p, c.s);
     for (int b = piece.from + 1; b < piece.to; b++) {
@@ -546,7 +590,7 @@ KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sch
     ktc_ring<1> qr;
     c.sm = sm;
     c.q = sm + ktc_layout<T>::Q + group * T::Q_GROUP;
-    if (T::TURNS && group == 1)
+    if (group == 1)
         ktc_bar_arrive(1, 256); /* the first turn is group 0's */
     for (int i = 0; i < sched.count; i++, qr.next()) {
         ktc_piece piece = ktc_schedule_piece(sched, i, a.blocks);
@@ -557,7 +601,7 @@ KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sch
 #pragma unroll
             for (int j = 0; j < T::DIM / 2; j++)
                 c.o[j] = 0.0f;
-            c.rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}};
+            c.rows = {{INFINITY, INFINITY}, {0.0f, 0.0f}};
         }
         ktc_mbar_wait(sm + ktc_layout<T>::Q_FULL, qr.phase);
         ktc_consume_piece<T>(c, a, piece, group);
@@ -651,7 +695,8 @@ static inline int ktc_multiprocessors(void)
     return count;
 }
 
-/* Tiles, pages and shares for key blocks of `keys`. Returns the number of blocks to launch. */
+/* Tiles, pages and shares for key blocks of `keys`. Returns the number of
+ * blocks to launch. */
 static inline int ktc_plan_shares(struct ktc_attention_args *args, const struct ktc_plan *plan,
                                   int keys)
 {

@@ -88,7 +88,8 @@ struct ktc_attention_f8 {
     void *work;
 };
 
-/* Both products in e4m3, softmax in fp32, weights rounded to e4m3. Returns as above. */
+/* Both products in e4m3, softmax in fp32, weights rounded to e4m3. A logit that exceeds the largest
+ * of the first 224 keys by more than 80 counts as 80 more. Returns as above. */
 int ktc_attention_f8(cudaStream_t stream, const struct ktc_attention_f8 *a);
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 /* Attention in bf16 (attention.h, attention.cuh). Keys come in blocks of KEYS, a multiple of 16. */
 #include "kernels/cuda/attention.cuh"
 
-template <int DIM_, int KEYS_, int STAGES_, bool TURNS_> struct ktc_bf16 {
-    static constexpr int DIM = DIM_, KEYS = KEYS_, STAGES = STAGES_;
-    static constexpr bool TURNS = TURNS_, SCALED = false, PROMOTE = false;
-    static constexpr float SLACK = 8.0f, OFFSET = 0.0f; /* log2 */
-    static constexpr int WEIGHTS = KEYS / 4;            /* registers of a thread */
+template <int DIM_, int KEYS_, int STAGES_, int TURNS_> struct ktc_bf16 {
+    static constexpr int DIM = DIM_, KEYS = KEYS_, STAGES = STAGES_, TURNS = TURNS_;
+    static constexpr bool SCALED = false;
+    static constexpr float SLACK = 8.0f, OFFSET = 0.0f, GUARD = 0.0f; /* log2; no guard */
+    static constexpr int WEIGHTS = KEYS / 4;                          /* registers of a thread */
     /* Shared memory: slabs of 64 channels, 128 bytes a row, swizzled over 8 rows. */
     static constexpr int SLABS = DIM / 64;
     static constexpr int Q_SLAB = KTC_ROWS * 128, K_SLAB = KEYS * 128;
@@ -57,11 +57,6 @@ template <int DIM_, int KEYS_, int STAGES_, bool TURNS_> struct ktc_bf16 {
 #pragma unroll
         for (int i = 0; i < WEIGHTS; i++)
             p[i] = ktc_pack_bf16(s[2 * i], s[2 * i + 1]);
-    }
-
-    KTC_METHOD float exp2(float x, int i)
-    {
-        return ktc_exp2(x);
     }
 };
 
@@ -117,15 +112,12 @@ extern "C" int ktc_attention_bf16_variant(cudaStream_t stream, const struct ktc_
     if (!valid(a))
         return -EINVAL;
     if (a->head_dim == 64)
-        return variant == 0 ? run<ktc_bf16<64, 128, 2, true>>(stream, a) : -EINVAL;
+        return variant == 0 ? run<ktc_bf16<64, 128, 2, KTC_TURNS_ISSUE>>(stream, a) : -EINVAL;
     switch (variant) {
-    case 0: return run<ktc_bf16<128, 176, 2, true>>(stream, a);
+    case 0: return run<ktc_bf16<128, 176, 2, KTC_TURNS_ISSUE>>(stream, a);
 #ifdef KTC_VARIANTS
-    case 1: return run<ktc_bf16<128, 176, 2, false>>(stream, a);
-    case 2: return run<ktc_bf16<128, 128, 2, true>>(stream, a);
-    case 3: return run<ktc_bf16<128, 128, 3, true>>(stream, a);
-    case 4: return run<ktc_bf16<128, 160, 2, true>>(stream, a);
-    case 5: return run<ktc_bf16<128, 160, 2, false>>(stream, a);
+    case 1: return run<ktc_bf16<128, 176, 2, KTC_TURNS_SOFTMAX>>(stream, a);
+    case 2: return run<ktc_bf16<128, 160, 2, KTC_TURNS_ISSUE>>(stream, a);
 #endif
     }
     return -EINVAL;

@@ -74,6 +74,7 @@ static int choose_kernels(struct ktc_filter *c)
     case 960128: take_variants<96, 128, false, false>(c); break;
     case 960064: take_variants<96, 64, false, false>(c); break;
     case 640128: take_variants<64, 128, false, false>(c); break;
+    case 640064: take_variants<64, 64, false, false>(c); break;
     case 80128: take_variants<8, 128, false, false>(c); break;
     case 80064: take_variants<8, 64, false, false>(c); break;
 #ifdef KTC_TRY_VARIANTS

@@ -58,7 +58,7 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
     }
     made->d = *d;
     made->d.weight = made->d.bias = NULL;
-    int rc = q->bf16 && q->major == 9 && ktc_filter_takes(d)
+    int rc = q->bf16 && q->major == 9 && !q->plain && ktc_filter_takes(d)
                  ? ktc_filter_create(&made->fast, q->stream, d)
                  : load_filter(made, q, d);
     if (rc == 0 && d->bias && !made->fast) {

@@ -1,5 +1,6 @@
 /* The CUDA table: each op checks its arguments as the reference does, launches, and counts. */
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/conv.h"
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
@@ -30,8 +31,17 @@ static int rms_norm(struct kt_queue *q, const struct kt_rms_norm_args *a)
            ktc_rms_norm(q->stream, q->bf16, a));
 }
 
+/* The kernel that holds a pixel in registers first (bf16, channels in eights), else the other. */
 static int channel_norm(struct kt_queue *q, const struct kt_channel_norm_args *a)
 {
+    int rc = ktc_enter(q);
+    if (rc == 0 && q->bf16 && !q->plain) {
+        rc = ktc_channel_norm_bf16(q->stream, a);
+        if (rc != -EINVAL) {
+            return rc < 0 ? ktc_check(q, cudaGetLastError(), "channel norm")
+                          : ktc_launched(q, cudaSuccess, "channel norm");
+        }
+    }
     LAUNCH(a->pixels >= 0 && a->c >= 1 && a->gamma, "channel norm",
            ktc_channel_norm(q->stream, q->bf16, a));
 }

@@ -47,6 +47,16 @@ static int load_filter(struct kt_conv *c, struct kt_queue *q, const struct kt_co
     return rc;
 }
 
+/* -EINVAL: the fast kernels do not take this filter. */
+static int load_fast(struct kt_conv *c, struct kt_queue *q, const struct kt_conv_desc *d)
+{
+    int rc = ktc_enter(q);
+    if (rc == 0 && (!q->bf16 || q->major != 9 || q->plain || !ktc_filter_takes(d))) {
+        rc = -EINVAL;
+    }
+    return rc < 0 ? rc : ktc_filter_create(&c->fast, q->stream, d);
+}
+
 int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d)
 {
     if (!c || !q || !d || !desc_is_valid(d)) {
@@ -58,9 +68,10 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
     }
     made->d = *d;
     made->d.weight = made->d.bias = NULL;
-    int rc = q->bf16 && q->major == 9 && !q->plain && ktc_filter_takes(d)
-                 ? ktc_filter_create(&made->fast, q->stream, d)
-                 : load_filter(made, q, d);
+    int rc = load_fast(made, q, d);
+    if (rc == -EINVAL) {
+        rc = load_filter(made, q, d);
+    }
     if (rc == 0 && d->bias && !made->fast) {
         rc = ktc_upload_f32(q, &made->bias, d->bias, d->dtype, (size_t)d->c_out);
     }

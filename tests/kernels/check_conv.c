@@ -134,11 +134,13 @@ static void check_shape(struct ck *c, const struct shape *s, enum ck_fill fill)
     struct kt_conv *ref = NULL, *conv = NULL;
     ck_status(r, c->ref.conv_create(&ref, c->ref_q, &m.d));
     ck_status(r, c->level.conv_create(&conv, c->q, &m.d));
-    m.a.y = want;
-    ck_status(r, c->ref.conv(c->ref_q, ref, &m.a));
-    m.a.y = got;
-    ck_status(r, c->level.conv(c->q, conv, &m.a));
-    ck_compare(r, want, got, m.out);
+    if (ref && conv) {
+        m.a.y = want;
+        ck_status(r, c->ref.conv(c->ref_q, ref, &m.a));
+        m.a.y = got;
+        ck_status(r, c->level.conv(c->q, conv, &m.a));
+        ck_compare(r, want, got, m.out);
+    }
     c->ref.conv_destroy(&ref);
     c->level.conv_destroy(&conv);
     ck_end(r);

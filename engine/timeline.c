@@ -443,8 +443,11 @@ int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                              .h = e->vae_info.height,
                              .scale = e->vae_info.scale,
                              .offset = e->vae_info.offset};
+    int rc = e->dev->k.queue_sync(e->dev->q); /* so that the decoder's time is not the copy's */
     int64_t start = kt_now_ns();
-    int rc = e->dev->k.to_i420(e->dev->q, &a);
+    if (rc == 0) {
+        rc = e->dev->k.to_i420(e->dev->q, &a);
+    }
     for (int f = 0; f < frames && i420 && rc == 0; f++) {
         rc = kt_device_download(e->dev, i420 + frame_bytes * (size_t)f, e->i420 + bytes * (size_t)f,
                                 bytes);

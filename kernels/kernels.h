@@ -101,11 +101,13 @@ struct kt_conv_desc {
     enum kt_dtype dtype;
     const void *weight; /* [c_out, c_in, kt, kh, kw] as in checkpoints, host memory, copied */
     const void *bias;   /* [c_out] or NULL, host memory, copied */
+    float x_scale; /* > 0: weights in [f8], one scale an output channel, x and past in [f8] of this
+                      scale; only where the table's conv_takes_f8 says so */
 };
 
 struct kt_conv_args {
-    const void *x;        /* [act] [t_in, h, w, c_in] */
-    const void *past;     /* [act] [kt - 1, h, w, c_in], causal only, anywhere; NULL: zeros */
+    const void *x;        /* [act] or [f8] [t_in, h, w, c_in] */
+    const void *past;     /* as x [kt - 1, h, w, c_in], causal only, anywhere; NULL: zeros */
     void *y;              /* [act] [t_out, h_out, w_out, c_out] */
     int t_in, h, w;       /* of x as stored */
     const void *residual; /* [act] like y or NULL: added after the bias */
@@ -210,9 +212,10 @@ struct kt_kv_store_args {
  */
 struct kt_channel_norm_args {
     const void *x;      /* [act] [pixels, c] */
-    void *y;            /* in place allowed */
+    void *y;            /* [act], in place allowed; or [f8] with y_scale */
     const float *gamma; /* [f32] [c] */
     int pixels, c, silu;
+    float y_scale; /* > 0 only where the table has conv_takes_f8, and c a multiple of 8 */
 };
 
 /* Latent block [frames, c, h, w] (f32, planar) <-> tokens [frames*(h/ph)*(w/pw), *]: f32 -> [act]
@@ -282,6 +285,8 @@ struct kt_kernels {
     void (*linear_destroy)(struct kt_linear **l);
     int (*linear)(struct kt_queue *q, const struct kt_linear *l, const struct kt_linear_args *a);
 
+    /* Non-zero for a filter that may be created with x_scale. NULL: none may. */
+    int (*conv_takes_f8)(const struct kt_conv_desc *d);
     int (*conv_create)(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d);
     void (*conv_destroy)(struct kt_conv **c);
     int (*conv)(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a);

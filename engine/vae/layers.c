@@ -1,6 +1,7 @@
 #include "engine/vae/layers.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,7 +110,18 @@ out:
     return rc;
 }
 
-int kt_vae_load_gamma(struct kt_vae_build *b, float **out, int c, int rank, const char *name)
+/* sqrt(c) x / |x| is sqrt(c) where one channel has all; SiLU makes nothing larger. */
+static float reach_of(const float *gamma, int c)
+{
+    float largest = 0.0f;
+    for (int i = 0; i < c; i++) {
+        largest = fmaxf(largest, fabsf(gamma[i]));
+    }
+    return largest * sqrtf((float)c);
+}
+
+int kt_vae_load_gamma(struct kt_vae_build *b, float **out, int c, int rank, const char *name,
+                      float *reach)
 {
     int64_t shape[4] = {c, 1, 1, 1};
     float *gamma = NULL;
@@ -117,6 +129,9 @@ int kt_vae_load_gamma(struct kt_vae_build *b, float **out, int c, int rank, cons
     if (rc == 0) {
         *out = kt_device_alloc_f32(b->dev, gamma, (size_t)c, "vae norm");
         rc = *out ? 0 : no_memory(b, name, -ENOMEM);
+        if (reach) {
+            *reach = reach_of(gamma, c);
+        }
     }
     free(gamma);
     return rc;

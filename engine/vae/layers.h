@@ -17,6 +17,7 @@ struct kt_vae_build {
     struct kt_tail_plan tail;   /* causal layers reserve their part of a tail here */
     struct kt_scratch *scratch; /* and state their working buffers here */
     struct kt_error *err;
+    int f8; /* filters behind a norm in [f8] where the table takes them so */
 };
 
 /* A filter to load: `weight` and `bias` of `desc` are filled from `<name>.weight` and
@@ -39,7 +40,9 @@ int kt_vae_load_conv(struct kt_vae_build *b, struct kt_conv **out, const struct 
 int kt_vae_load_pointwise(struct kt_vae_build *b, struct kt_linear **out,
                           const struct kt_vae_filter *f);
 
-/* `<name>.gamma` [c, 1, 1(, 1)] of rank 3 or 4, into new device memory. */
-int kt_vae_load_gamma(struct kt_vae_build *b, float **out, int c, int rank, const char *name);
+/* `<name>.gamma` [c, 1, 1(, 1)] of rank 3 or 4, into new device memory. `reach` (or NULL): the
+ * largest magnitude that the norm can leave. */
+int kt_vae_load_gamma(struct kt_vae_build *b, float **out, int c, int rank, const char *name,
+                      float *reach);
 
 #endif

@@ -37,24 +37,48 @@ static void conv_desc(struct kt_conv_desc *d, int c_in, int c_out, int k_time, i
 
 /* --- causal filter --- */
 
+enum { F8_LARGEST = 448 };
+
+/* Bytes of a frame of the filter's input. */
+static size_t in_frame_bytes(const struct kt_device *dev, const struct kt_wan_causal *c)
+{
+    size_t size = c->scale > 0 ? (size_t)dev->k.f8_size : dev->act_size;
+    return (size_t)c->h * (size_t)c->w * (size_t)c->c_in * size;
+}
+
+/* The norm, and with it whether the filter behind it may run in 8 bits: the norm bounds its input,
+ * so that the scale needs no samples. */
+static int load_norm(struct kt_vae_build *b, struct kt_wan_causal *c, const char *name,
+                     const struct kt_conv_desc *d)
+{
+    float reach;
+    int rc = kt_vae_load_gamma(b, &c->gamma, c->c_in, 4, name, &reach);
+    const struct kt_kernels *k = &b->dev->k;
+    if (rc == 0 && b->f8 && reach > 0 && k->conv_takes_f8 && k->conv_takes_f8(d)) {
+        c->scale = F8_LARGEST / reach;
+    }
+    return rc;
+}
+
 int kt_wan_causal_build(struct kt_vae_build *b, struct kt_wan_causal *c, const char *name,
                         const char *norm_name, const struct kt_wan_shape *in, int c_out)
 {
     *c = (struct kt_wan_causal){.c_in = in->c, .c_out = c_out, .h = in->h, .w = in->w};
-    size_t frame = frame_bytes(b->dev, in->h, in->w, in->c);
-    c->tail_at = kt_tail_reserve(&b->tail, 2 * frame);
-    if (in->frames > 2) {
-        kt_scratch_need(b->scratch, KT_SCRATCH_NORM, (size_t)(in->frames - 2) * frame);
-    }
+    struct kt_vae_filter f = {.name = name, .rank = 5};
+    conv_desc(&f.desc, in->c, c_out, 3, 3);
+    f.desc.causal = 1;
     if (norm_name) {
-        int rc = kt_vae_load_gamma(b, &c->gamma, in->c, 4, norm_name);
+        int rc = load_norm(b, c, norm_name, &f.desc);
         if (rc < 0) {
             return rc;
         }
     }
-    struct kt_vae_filter f = {.name = name, .rank = 5};
-    conv_desc(&f.desc, in->c, c_out, 3, 3);
-    f.desc.causal = 1;
+    f.desc.x_scale = c->scale;
+    size_t frame = in_frame_bytes(b->dev, c);
+    c->tail_at = kt_tail_reserve(&b->tail, 2 * frame);
+    if (in->frames > 2) {
+        kt_scratch_need(b->scratch, KT_SCRATCH_NORM, (size_t)(in->frames - 2) * frame);
+    }
     return kt_vae_load_conv(b, &c->conv, &f);
 }
 
@@ -68,7 +92,7 @@ void kt_wan_causal_free(struct kt_wan_causal *c, struct kt_device *dev)
 int kt_wan_causal_open(const struct kt_wan_call *call, const struct kt_wan_causal *c,
                        struct kt_wan_feed *feed)
 {
-    size_t frame = frame_bytes(call->dev, c->h, c->w, c->c_in);
+    size_t frame = in_frame_bytes(call->dev, c);
     char *tail = call->next + c->tail_at;
     /* One frame, then powers of two: the last two frames are never half old, half scratch. */
     KT_ASSERT(call->frames == 1 || call->frames % 2 == 0);
@@ -87,7 +111,7 @@ int kt_wan_causal_close(const struct kt_wan_call *call, const struct kt_wan_caus
                         const struct kt_wan_feed *feed, void *y, const void *residual)
 {
     struct kt_device *dev = call->dev;
-    size_t in_frame = frame_bytes(dev, c->h, c->w, c->c_in);
+    size_t in_frame = in_frame_bytes(dev, c);
     size_t out_head = (size_t)feed->n_head * frame_bytes(dev, c->h, c->w, c->c_out);
     struct kt_conv_args a = {
         .past = call->past ? call->past + c->tail_at : NULL, .h = c->h, .w = c->w};
@@ -109,11 +133,16 @@ int kt_wan_causal_close(const struct kt_wan_call *call, const struct kt_wan_caus
     return dev->k.conv(dev->q, c->conv, &a);
 }
 
-static int norm(const struct kt_wan_call *call, const float *gamma, const void *x, void *y,
-                int pixels, int c, int silu)
+static int norm(const struct kt_wan_call *call, const struct kt_wan_causal *c, const void *x,
+                void *y, int frames)
 {
-    struct kt_channel_norm_args a = {
-        .x = x, .y = y, .gamma = gamma, .pixels = pixels, .c = c, .silu = silu};
+    struct kt_channel_norm_args a = {.x = x,
+                                     .y = y,
+                                     .gamma = c->gamma,
+                                     .pixels = frames * c->h * c->w,
+                                     .c = c->c_in,
+                                     .silu = 1,
+                                     .y_scale = c->scale};
     return call->dev->k.channel_norm(call->dev->q, &a);
 }
 
@@ -121,15 +150,14 @@ int kt_wan_causal_run(const struct kt_wan_call *call, const struct kt_wan_causal
                       void *y, const void *residual)
 {
     struct kt_wan_feed feed;
-    int pixels = c->h * c->w;
     int rc = kt_wan_causal_open(call, c, &feed);
     if (rc == 0 && feed.n_head > 0) {
-        rc = norm(call, c->gamma, x, feed.head, feed.n_head * pixels, c->c_in, 1);
+        rc = norm(call, c, x, feed.head, feed.n_head);
     }
     if (rc == 0) {
         const char *last =
             (const char *)x + (size_t)feed.n_head * frame_bytes(call->dev, c->h, c->w, c->c_in);
-        rc = norm(call, c->gamma, last, feed.tail, feed.n_tail * pixels, c->c_in, 1);
+        rc = norm(call, c, last, feed.tail, feed.n_tail);
     }
     return rc < 0 ? rc : kt_wan_causal_close(call, c, &feed, y, residual);
 }
@@ -196,7 +224,7 @@ static int attention_build(struct kt_vae_build *b, struct kt_wan_stage *st, cons
     kt_scratch_need(b->scratch, KT_SCRATCH_MID, (size_t)s->frames * frame * 3);
     kt_scratch_need(b->scratch, KT_SCRATCH_Y, (size_t)s->frames * frame);
     snprintf(part, sizeof(part), "%s.norm", name);
-    int rc = kt_vae_load_gamma(b, &st->gamma, s->c, 3, part);
+    int rc = kt_vae_load_gamma(b, &st->gamma, s->c, 3, part, NULL);
     if (rc < 0) {
         return rc;
     }
@@ -240,7 +268,9 @@ static int attention_run(struct kt_wan_call *call, const struct kt_wan_stage *st
     struct kt_scratch *s = call->scratch;
     int m = call->frames * st->h * st->w;
     void *x = s->at[KT_SCRATCH_X], *normed = s->at[KT_SCRATCH_NORM];
-    int rc = norm(call, st->gamma, x, normed, m, st->c_in, 0);
+    struct kt_channel_norm_args n = {
+        .x = x, .y = normed, .gamma = st->gamma, .pixels = m, .c = st->c_in};
+    int rc = dev->k.channel_norm(dev->q, &n);
     if (rc == 0) {
         struct kt_linear_args a = {.x = normed, .y = s->at[KT_SCRATCH_MID], .m = m};
         rc = dev->k.linear(dev->q, st->qkv, &a);

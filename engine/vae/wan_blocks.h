@@ -17,6 +17,7 @@ struct kt_wan_causal {
     struct kt_conv *conv;
     float *gamma; /* [f32] [c_in] or NULL: no norm */
     int c_in, c_out, h, w;
+    float scale;    /* > 0: its input, the tail's frames too, is in [f8] of this scale */
     size_t tail_at; /* two frames [2, h, w, c_in] in a tail */
 };
 

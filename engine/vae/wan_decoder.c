@@ -157,7 +157,8 @@ int kt_wan_decoder_open(struct kt_wan_decoder **out, struct kt_device *dev,
     *d = (struct kt_wan_decoder){
         .dev = dev, .z = c->z_dim, .latent_h = p->latent_h, .latent_w = p->latent_w};
     d->stages = calloc((size_t)count_stages(c), sizeof(*d->stages));
-    struct kt_vae_build b = {.dev = dev, .weights = p->weights, .scratch = &d->scratch, .err = err};
+    struct kt_vae_build b = {
+        .dev = dev, .weights = p->weights, .scratch = &d->scratch, .err = err, .f8 = dev->f8};
     struct kt_wan_shape s = {c->z_dim, p->latent_h, p->latent_w, 1};
     rc = d->stages ? build(d, &b, c, &s) : kt_fail(err, -ENOMEM, "vae: out of memory");
     if (rc < 0) {

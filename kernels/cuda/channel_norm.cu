@@ -137,8 +137,7 @@ extern "C" int ktc_channel_norm_bf16(cudaStream_t stream, const struct kt_channe
     return norm<false>(stream, a, 1.0f);
 }
 
-extern "C" int ktc_channel_norm_f8(cudaStream_t stream, const struct kt_channel_norm_args *a,
-                                   float y_scale)
+extern "C" int ktc_channel_norm_f8(cudaStream_t stream, const struct kt_channel_norm_args *a)
 {
-    return norm<true>(stream, a, 1.0f / y_scale);
+    return norm<true>(stream, a, a->y_scale);
 }

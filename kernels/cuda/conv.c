@@ -54,7 +54,11 @@ static int load_fast(struct kt_conv *c, struct kt_queue *q, const struct kt_conv
     if (rc == 0 && (!q->bf16 || q->major != 9 || q->plain || !ktc_filter_takes(d))) {
         rc = -EINVAL;
     }
-    return rc < 0 ? rc : ktc_filter_create(&c->fast, q->stream, d);
+    if (rc < 0) {
+        return rc;
+    }
+    return d->x_scale > 0 ? ktc_filter_create_f8(&c->fast, q->stream, d)
+                          : ktc_filter_create(&c->fast, q->stream, d);
 }
 
 int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d)
@@ -69,7 +73,7 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
     made->d = *d;
     made->d.weight = made->d.bias = NULL;
     int rc = load_fast(made, q, d);
-    if (rc == -EINVAL) {
+    if (rc == -EINVAL && d->x_scale <= 0) {
         rc = load_filter(made, q, d);
     }
     if (rc == 0 && d->bias && !made->fast) {

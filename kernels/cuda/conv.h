@@ -33,10 +33,10 @@ int ktc_filter_takes(const struct kt_conv_desc *d);
 int ktc_filter_create(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d);
 void ktc_filter_destroy(struct ktc_filter **c); /* NULL and *NULL accepted; waits for the device */
 
-/* The same with 8-bit weights (e4m3, one scale an output channel) for 8-bit input: x and past are
- * e4m3 of value / x_scale; residual and y are bf16. Only where c_in is a multiple of 32. */
-int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d,
-                         float x_scale);
+/* The same with d->x_scale: 8-bit weights (e4m3, one scale an output channel) and 8-bit x and past
+ * (e4m3 of value * x_scale); residual and y are bf16. */
+int ktc_filter_takes_f8(const struct kt_conv_desc *d);
+int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d);
 
 /* As kernels.h, kt_conv_args, with [act] bf16 (x and past: e4m3 for an 8-bit filter). */
 int ktc_filter_run(cudaStream_t stream, const struct ktc_filter *c, const struct kt_conv_args *a);
@@ -45,8 +45,7 @@ int ktc_filter_bf16(cudaStream_t stream, const struct ktc_filter *c, const struc
 /* Benchmarks choose what is otherwise chosen here; 0 is "as it would be". */
 struct ktc_filter_tune {
     int f8, paired; /* at creation */
-    float x_scale;
-    int size; /* 1: small tiles, 2: large */
+    int size;       /* 1: small tiles, 2: large */
     int stagger, no_prefetch;
     int cluster; /* 1, 2: blocks that share their weights */
     int mode;    /* input in shared memory (conv_kernel.cuh, MODE); other than 0 in test builds */
@@ -59,8 +58,8 @@ int ktc_filter_run_tuned(cudaStream_t stream, const struct ktc_filter *c,
 
 /* kernels.h, channel_norm, bf16 to bf16: fp32 inside. c a multiple of 8, at most 1024. */
 int ktc_channel_norm_bf16(cudaStream_t stream, const struct kt_channel_norm_args *a);
-/* The same with y e4m3 of value / y_scale. */
-int ktc_channel_norm_f8(cudaStream_t stream, const struct kt_channel_norm_args *a, float y_scale);
+/* The same with y e4m3 of value * a->y_scale. */
+int ktc_channel_norm_f8(cudaStream_t stream, const struct kt_channel_norm_args *a);
 
 #ifdef __cplusplus
 }

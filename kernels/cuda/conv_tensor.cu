@@ -151,8 +151,7 @@ static int upload(void **device, const void *host, size_t bytes, cudaStream_t st
     return fail_of(e);
 }
 
-static int load(struct ktc_filter *c, cudaStream_t stream, const struct kt_conv_desc *d,
-                float x_scale)
+static int load(struct ktc_filter *c, cudaStream_t stream, const struct kt_conv_desc *d)
 {
     const struct ktc_filter_plan *p = &c->plan;
     const size_t n = (size_t)d->c_out * d->c_in * d->kt * d->kh * d->kw;
@@ -172,7 +171,7 @@ static int load(struct ktc_filter *c, cudaStream_t stream, const struct kt_conv_
         }
         ktc_filter_pack(p, weight, scale, image);
         for (int i = 0; i < d->c_out; i++) {
-            scale[i] *= x_scale;
+            scale[i] /= p->f8 ? d->x_scale : 1.0f;
         }
         rc = upload((void **)&c->weight, image, packed, stream);
     }
@@ -186,7 +185,7 @@ static int load(struct ktc_filter *c, cudaStream_t stream, const struct kt_conv_
 }
 
 static int create(struct ktc_filter **out, cudaStream_t stream, const struct kt_conv_desc *d,
-                  int f8, int paired, float x_scale)
+                  int f8, int paired)
 {
     struct ktc_filter_plan plan;
     if (!out || !d || !d->weight || ktc_filter_of(&plan, d, f8, paired) != 0 ||
@@ -200,7 +199,7 @@ static int create(struct ktc_filter **out, cudaStream_t stream, const struct kt_
     c->plan = plan;
     int rc = find_driver(c);
     rc = rc ? rc : choose_kernels(c);
-    rc = rc ? rc : load(c, stream, d, x_scale);
+    rc = rc ? rc : load(c, stream, d);
     if (rc != 0) {
         ktc_filter_destroy(&c);
         return rc;
@@ -215,23 +214,30 @@ extern "C" int ktc_filter_takes(const struct kt_conv_desc *d)
     return d && ktc_filter_of(&plan, d, 0, 0) == 0;
 }
 
+/* Those of the Wan decoder's residual blocks; behind a doubled image bf16 is kept, where nothing
+ * normalises the input. */
+extern "C" int ktc_filter_takes_f8(const struct kt_conv_desc *d)
+{
+    return ktc_filter_takes(d) && d->c_in % 96 == 0 && d->c_out % 96 == 0 && !d->upsample;
+}
+
 extern "C" int ktc_filter_create(struct ktc_filter **c, cudaStream_t stream,
                                  const struct kt_conv_desc *d)
 {
-    return create(c, stream, d, 0, 0, 1.0f);
+    return create(c, stream, d, 0, 0);
 }
 
 extern "C" int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream,
-                                    const struct kt_conv_desc *d, float x_scale)
+                                    const struct kt_conv_desc *d)
 {
-    return create(c, stream, d, 1, 0, x_scale);
+    return ktc_filter_takes_f8(d) && d->x_scale > 0.0f ? create(c, stream, d, 1, 0) : -EINVAL;
 }
 
 extern "C" int ktc_filter_create_tuned(struct ktc_filter **c, cudaStream_t stream,
                                        const struct kt_conv_desc *d,
                                        const struct ktc_filter_tune *tune)
 {
-    return create(c, stream, d, tune->f8, tune->paired, tune->f8 ? tune->x_scale : 1.0f);
+    return create(c, stream, d, tune->f8, tune->paired);
 }
 
 extern "C" void ktc_filter_destroy(struct ktc_filter **c)

@@ -28,6 +28,18 @@ int ktc_filter_takes(const struct kt_conv_desc *d)
     return 0;
 }
 
+int ktc_filter_takes_f8(const struct kt_conv_desc *d)
+{
+    (void)d;
+    return 0;
+}
+
+int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d)
+{
+    (void)c, (void)stream, (void)d;
+    return -ENOSYS;
+}
+
 int ktc_filter_create(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d)
 {
     (void)c, (void)stream, (void)d;

@@ -35,9 +35,10 @@ static int rms_norm(struct kt_queue *q, const struct kt_rms_norm_args *a)
 static int channel_norm(struct kt_queue *q, const struct kt_channel_norm_args *a)
 {
     int rc = ktc_enter(q);
-    if (rc == 0 && q->bf16 && !q->plain) {
-        rc = ktc_channel_norm_bf16(q->stream, a);
-        if (rc != -EINVAL) {
+    if (rc == 0 && q->bf16 && (!q->plain || a->y_scale > 0)) {
+        rc = a->y_scale > 0 ? ktc_channel_norm_f8(q->stream, a)
+                            : ktc_channel_norm_bf16(q->stream, a);
+        if (rc != -EINVAL || a->y_scale > 0) {
             return rc < 0 ? ktc_check(q, cudaGetLastError(), "channel norm")
                           : ktc_launched(q, cudaSuccess, "channel norm");
         }
@@ -289,6 +290,7 @@ int kt_kernels_cuda(struct kt_kernels *out, int device, enum kt_precision precis
         out->kv_store = kv_store;
         if (is_hopper(device)) {
             out->to_f8 = to_f8;
+            out->conv_takes_f8 = ktc_filter_takes_f8;
             out->f8_size = 1;
             out->f8_heads_only = 128;
         }

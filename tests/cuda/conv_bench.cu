@@ -222,6 +222,7 @@ static void open_test(test &q, const shape &s, const ktc_filter_tune &tune, int 
     if (q.f8) {
         round_weights(w, s, 1);
     }
+    q.d.x_scale = q.f8 ? 1.0f / X_SCALE : 0.0f;
     const int rc = ktc_filter_create_tuned(&q.conv, 0, &q.d, &tune);
     if (rc != 0) {
         q.conv = NULL;
@@ -607,7 +608,7 @@ static int norm_all(void)
         }
         CHECK(cudaMemcpy(gamma, g.data(), c * 4, cudaMemcpyHostToDevice));
         fill_bf16<<<1024, 256>>>((__nv_bfloat16 *)x, n, 9);
-        kt_channel_norm_args a = {x, y, gamma, pixels, c, 1};
+        kt_channel_norm_args a = {x, y, gamma, pixels, c, 1, f8 ? 64.0f : 0.0f};
         CHECK(cudaMemset(y, 0xff, n * 2));
         const float y_scale = 1.0f / 64.0f;
         cudaEvent_t e0, e1;
@@ -616,7 +617,7 @@ static int norm_all(void)
         std::vector<float> ms;
         for (int i = 0; i < 24; i++) {
             CHECK(cudaEventRecord(e0));
-            const int rc = f8 ? ktc_channel_norm_f8(0, &a, y_scale) : ktc_channel_norm_bf16(0, &a);
+            const int rc = f8 ? ktc_channel_norm_f8(0, &a) : ktc_channel_norm_bf16(0, &a);
             bad += rc != 0;
             CHECK(cudaEventRecord(e1));
             CHECK(cudaEventSynchronize(e1));
@@ -660,7 +661,6 @@ int main(int argc, char **argv)
     tune.f8 = argc > 6 ? atoi(argv[6]) : 0;
     tune.stagger = argc > 7 ? atoi(argv[7]) : 0;
     tune.no_prefetch = argc > 8 ? atoi(argv[8]) : 0;
-    tune.x_scale = X_SCALE;
     tune.diag = g_diag;
     if (strcmp(what, "time") == 0) {
         return time_all(tune);

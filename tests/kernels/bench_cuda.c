@@ -246,7 +246,7 @@ static int call_channel_norm(struct bench *b, const void *what, char *memory)
 {
     const int *s = what;
     const struct kt_channel_norm_args a = {
-        memory, memory + (size_t)s[0] * (size_t)s[1] * act(b), b->f32, s[0], s[1], 1};
+        memory, memory + (size_t)s[0] * (size_t)s[1] * act(b), b->f32, s[0], s[1], 1, 0};
     return b->c->real.channel_norm(b->c->q, &a);
 }
 

@@ -66,9 +66,9 @@ static void check_channel_norm(struct ck *c, int pixels, int channels, enum ck_f
     for (int silu = 0; silu < 2; silu++) {
         float *want = ck_floats(r, n), *got = ck_floats(r, n);
         ck_status(r, c->ref.channel_norm(c->ref_q, &(struct kt_channel_norm_args){
-                                                       x, want, gamma, pixels, channels, silu}));
+                                                       x, want, gamma, pixels, channels, silu, 0}));
         ck_status(r, c->level.channel_norm(c->q, &(struct kt_channel_norm_args){
-                                                     x, got, gamma, pixels, channels, silu}));
+                                                     x, got, gamma, pixels, channels, silu, 0}));
         ck_compare(r, want, got, n);
     }
     ck_end(r);
@@ -153,7 +153,7 @@ static void time_all(struct ck *c)
     for (size_t i = 0; i < sizeof(norms) / sizeof(norms[0]); i++) {
         char text[64];
         snprintf(text, sizeof(text), "%d pixels of %d, silu", norms[i].pixels, norms[i].c);
-        t.norm = (struct kt_channel_norm_args){x, y, w, norms[i].pixels, norms[i].c, 1};
+        t.norm = (struct kt_channel_norm_args){x, y, w, norms[i].pixels, norms[i].c, 1, 0};
         ck_time(c, &(struct ck_bench){"channel_norm", text, 20.0 * norms[i].pixels * norms[i].c,
                                       norms[i].per_block, call_channel_norm, &t});
     }

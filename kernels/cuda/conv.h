@@ -40,19 +40,12 @@ int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream, const struc
 
 /* As kernels.h, kt_conv_args, with [act] bf16 (x and past: e4m3 for an 8-bit filter). */
 int ktc_filter_run(cudaStream_t stream, const struct ktc_filter *c, const struct kt_conv_args *a);
-int ktc_filter_bf16(cudaStream_t stream, const struct ktc_filter *c, const struct kt_conv_args *a);
 
 /* Benchmarks choose what is otherwise chosen here; 0 is "as it would be". */
 struct ktc_filter_tune {
-    int f8, paired; /* at creation */
-    int size;       /* 1: small tiles, 2: large */
-    int stagger, no_prefetch;
-    int cluster; /* 1, 2: blocks that share their weights */
-    int mode;    /* input in shared memory (conv_kernel.cuh, MODE); other than 0 in test builds */
+    int size;                /* 1: small tiles, 2: large */
     volatile unsigned *diag; /* host memory for the report of a wait that never ended */
 };
-int ktc_filter_create_tuned(struct ktc_filter **c, cudaStream_t stream,
-                            const struct kt_conv_desc *d, const struct ktc_filter_tune *tune);
 int ktc_filter_run_tuned(cudaStream_t stream, const struct ktc_filter *c,
                          const struct kt_conv_args *a, const struct ktc_filter_tune *tune);
 

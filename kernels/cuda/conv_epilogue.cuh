@@ -35,28 +35,19 @@ __device__ __forceinline__ uint32_t ktc_pack(float a, float b)
     return *reinterpret_cast<const uint32_t *>(&v);
 }
 
-/* Element offset of part `part` of the columns at a tile's pixel, or -1 where there is none;
- * `channel` gets the first channel. Parts are channels of one output, or two outputs (pair). */
+/* Element offset of part `part` of a tile's channels at a pixel, or -1 outside the picture;
+ * `channel` gets the first channel. */
 template <class S>
 __device__ __forceinline__ long long ktc_out_at(const ktc_conv_params &p, const ktc_tile &tile,
                                                 int y, int x, int part, int *channel)
 {
-    int t = tile.t, py = 0, px = 0;
-    *channel = 0;
-    if (S::PAIR) {
-        t += p.pair == 1 ? part : 0;
-        py = p.pair == 2 ? tile.n : 0;
-        px = p.pair == 2 ? part : 0;
-    } else {
-        const int block = p.up == 2 ? tile.n >> 2 : tile.n;
-        py = p.up == 2 ? tile.n >> 1 & 1 : 0;
-        px = p.up == 2 ? tile.n & 1 : 0;
-        *channel = block * S::NT + part * S::PART_COLS;
-    }
-    if (y >= p.h || x >= p.w_in || t >= p.t) {
+    const int doubled = p.up == 2, block = doubled ? tile.n >> 2 : tile.n;
+    const int py = doubled ? tile.n >> 1 & 1 : 0, px = doubled ? tile.n & 1 : 0;
+    *channel = block * S::NT + part * S::PART_COLS;
+    if (y >= p.h || x >= p.w_in) {
         return -1;
     }
-    const long long row = (long long)t * p.h * p.up + y * p.up + py;
+    const long long row = (long long)tile.t * p.h * p.up + y * p.up + py;
     return (row * p.w_in * p.up + x * p.up + px) * p.c_out + *channel;
 }
 
@@ -200,24 +191,6 @@ __device__ __forceinline__ void ktc_store_tile(const ktc_conv_params &p,
         uint4 res[S::PART_COLS / 32] = {};
         ktc_load_residual<S, 0>(p, tile, y, x, res);
         ktc_store_pieces<S, 0>(p, acc, tile, y, x, res);
-    }
-}
-
-/* Asks for a group's residual ahead of its sums, so that it waits in the second-level cache. */
-template <class S>
-__device__ __forceinline__ void ktc_prefetch_tile(const ktc_conv_params &p, const ktc_tile &tile)
-{
-#pragma unroll
-    for (int j = 0; j < (S::MI + 1) / 2; j++) {
-        const int pixel = (int)(threadIdx.x % 128) + 128 * j;
-        int channel;
-        const long long at = ktc_out_at<S>(p, tile, tile.h + pixel % 64 / 8,
-                                           tile.w + pixel / 64 * 8 + pixel % 8, 0, &channel);
-        if (at >= 0 && pixel < 64 * S::MI) {
-            for (int i = 0; i < (S::PAIR ? S::NT / 2 : S::NT); i += 64) {
-                asm volatile("prefetch.global.L2 [%0];" ::"l"(p.residual + at + i));
-            }
-        }
     }
 }
 

@@ -30,20 +30,11 @@ __device__ __forceinline__ void ktc_bar_arrive(uint32_t bar)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 
-/* Arrives at the barrier that lies where `bar` does, in block `rank` of the cluster. */
-__device__ __forceinline__ void ktc_bar_arrive_at(uint32_t bar, uint32_t rank)
-{
-    asm volatile("{.reg .b32 r; mapa.shared::cluster.u32 r, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [r];}" ::"r"(bar),
-                 "r"(rank)
-                 : "memory");
-}
-
 __device__ __forceinline__ bool ktc_bar_try(uint32_t bar, uint32_t parity)
 {
     uint32_t done;
     asm volatile("{.reg .pred p;\n"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+                 "mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
                  "selp.u32 %0, 1, 0, p;}"
                  : "=r"(done)
                  : "r"(bar), "r"(parity)
@@ -76,22 +67,10 @@ __device__ __forceinline__ void ktc_bar_wait(uint32_t bar, uint32_t parity, uint
 #endif
 }
 
-/* Barriers just initialised become visible to the copy engine and to the other block. */
+/* Barriers just initialised become visible to the copy engine. */
 __device__ __forceinline__ void ktc_fence_bar_init(void)
 {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-
-__device__ __forceinline__ void ktc_cluster_sync(void)
-{
-    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ uint32_t ktc_cluster_rank(void)
-{
-    uint32_t r;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-    return r;
 }
 
 __device__ __forceinline__ void ktc_tma_4d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
@@ -103,31 +82,12 @@ __device__ __forceinline__ void ktc_tma_4d(uint32_t dst, const CUtensorMap *map,
                  : "memory");
 }
 
-__device__ __forceinline__ void ktc_tma_5d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
-                                           int c0, int c1, int c2, int c3, int c4)
-{
-    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(dst),
-                 "l"(map), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
-                 : "memory");
-}
-
 __device__ __forceinline__ void ktc_bulk(uint32_t dst, const void *src, uint32_t bytes,
                                          uint32_t bar)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1], %2, [%3];" ::"r"(dst),
                  "l"(src), "r"(bytes), "r"(bar)
-                 : "memory");
-}
-
-/* To the same place in every block of `mask`, completing on the barrier at the same place there. */
-__device__ __forceinline__ void ktc_bulk_multicast(uint32_t dst, const void *src, uint32_t bytes,
-                                                   uint32_t bar, uint16_t mask)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
-                 ".multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(dst),
-                 "l"(src), "r"(bytes), "r"(bar), "h"(mask)
                  : "memory");
 }
 

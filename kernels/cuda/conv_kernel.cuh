@@ -12,14 +12,7 @@
  *
  * A block has two groups of four warps that multiply, each with its own 8*MI x 8 pixels anywhere in
  * the call, and one that fetches. Both groups share the stream of weights, which lies in memory in
- * exactly the order and swizzle in which it is used; with CL = 2, two neighbouring blocks share it
- * too, each fetching half for both.
- *
- * 96 output channels are too few for one multiplication to be worth its operands, so there the
- * NT = 192 columns are two outputs that share input: two consecutive frames (a time filter's frames
- * overlap: of kt + 1 input frames the inner ones feed both), or the two horizontal neighbours that
- * come of one pixel when the filter sees a doubled image. Hence three kinds of step: both halves,
- * the first, the second.
+ * exactly the order and swizzle in which it is used.
  *
  * Every output value is summed in one order (frame, chunk, tap, channel) whatever the tile, the
  * place in the call or the neighbour: its bits depend on its inputs alone. */
@@ -49,40 +42,30 @@ struct ktc_conv_params {
     const __nv_bfloat16 *residual; /* or NULL */
     __nv_bfloat16 *y;
     volatile uint32_t *diag;
-    int stagger, no_prefetch;
     uint32_t n_bytes; /* weights of one n-tile */
     int t, h, w_in;   /* of x */
     int c_out, relu, up;
-    int pair; /* 0: one output of NT channels; 1: two frames; 2: two horizontal neighbours */
     int has_past;
-    int frames; /* input frames of a tile (passes over its one frame, where pair is 2) */
-    int first_both, first_second; /* those from which both halves of the columns take part, and from
-                                     which only the second does */
-    int steps;                    /* spatial taps of a frame */
-    int past_frames;              /* kt - 1 of a causal filter: frames before the output frame */
-    int chunks;                   /* of channels */
-    int chunk_coord;              /* channels of a chunk */
+    int frames;      /* input frames of an output frame */
+    int steps;       /* spatial taps of a frame */
+    int past_frames; /* kt - 1 of a causal filter: frames before the output frame */
+    int chunks;      /* of channels */
+    int chunk_coord; /* channels of a chunk */
     int pad_top, pad_left;
-    int pitch;             /* pixels of a halo row */
     uint32_t box_bytes;    /* of one group's halo as the copy engine writes it */
     int n_tiles, variants; /* n-tile i uses program i % variants */
-    int tiles_w, tiles_t;  /* of 8*MI pixels, of one or two frames */
-    int halves;            /* group tiles in all */
-    int work;              /* cluster tiles x n_tiles */
+    int tiles_w;           /* of 8*MI pixels */
+    int work;              /* pairs of group tiles x n_tiles */
     uint32_t a_hi;         /* upper descriptor word of the input */
-    uint32_t a_lbo, a_k;   /* mode 2: lower word without the address, stride of 16 channels */
-    int16_t shift[KTC_MAX_VARIANTS][3][KTC_MAX_TAPS]; /* in pixels, by program and kind of frame */
+    int16_t shift[KTC_MAX_VARIANTS][KTC_MAX_TAPS]; /* of the taps, in pixels, by program */
 };
 
-/* RB: bytes of channels in a row. PAIR: the halves of the columns are different outputs. MODE:
- * how the input lies in shared memory: 0 swizzled rows, 1 the same with the descriptor's base
- * offset set, 2 unswizzled planes of eight channels. 0 is right and fastest; the others are kept to
- * show it (conv_bench). */
-template <int NT_, int RB_, int MI_, int CL_, bool PAIR_, bool F8_, int MODE_> struct ktc_shape {
-    static constexpr int NT = NT_, RB = RB_, MI = MI_, CL = CL_, MODE = MODE_;
-    static constexpr bool PAIR = PAIR_, F8 = F8_;
-    static constexpr int HALF_COLS = NT / 2;
-    static constexpr int PARTS = NT >= 128 || PAIR ? 2 : 1; /* of the columns, stored apart */
+/* NT: output channels of a tile. RB: bytes of channels in a row. MI: width of a group's tile in
+ * eights of pixels. */
+template <int NT_, int RB_, int MI_, bool F8_> struct ktc_shape {
+    static constexpr int NT = NT_, RB = RB_, MI = MI_;
+    static constexpr bool F8 = F8_;
+    static constexpr int PARTS = NT >= 128 ? 2 : 1; /* of the columns, stored apart */
     static constexpr int PART_COLS = NT / PARTS;
     static constexpr int REGS = NT / 2; /* sums of a thread for one m64 */
     static constexpr int BOX = ((8 * MI + 2) * 10 * RB + 1023) / 1024 * 1024;
@@ -137,14 +120,13 @@ struct ktc_tile {
 };
 
 template <class S>
-__device__ __forceinline__ ktc_tile ktc_tile_of(const ktc_conv_params &p, int item, int rank,
-                                                int group)
+__device__ __forceinline__ ktc_tile ktc_tile_of(const ktc_conv_params &p, int item, int group)
 {
     ktc_tile r;
     r.n = item % p.n_tiles;
-    int i = ((item / p.n_tiles) * S::CL + rank) * 2 + group;
-    r.t = i % p.tiles_t * (p.pair == 1 ? 2 : 1);
-    i /= p.tiles_t;
+    int i = item / p.n_tiles * 2 + group;
+    r.t = i % p.t;
+    i /= p.t;
     r.w = i % p.tiles_w * 8 * S::MI;
     r.h = i / p.tiles_w * KTC_TILE_H; /* past the last row for the groups that are left over */
     return r;
@@ -155,28 +137,23 @@ __device__ __forceinline__ void ktc_fetch_pixels(const ktc_conv_params &p, uint3
                                                  uint32_t bar, const ktc_tile &tile, int frame,
                                                  int chunk)
 {
-    int f = tile.t + (p.pair == 2 ? 0 : frame - p.past_frames);
+    int f = tile.t + frame - p.past_frames;
     const CUtensorMap *map = &p.x;
     if (f < 0 && p.has_past) {
         map = &p.past;
         f += p.past_frames;
     }
-    const int w = tile.w - p.pad_left, h = tile.h - p.pad_top, c = chunk * p.chunk_coord;
-    if (S::MODE == 2) {
-        ktc_tma_5d(dst, map, bar, 0, w, h, c / 8, f);
-    } else {
-        ktc_tma_4d(dst, map, bar, c, w, h, f);
-    }
+    ktc_tma_4d(dst, map, bar, chunk * p.chunk_coord, tile.w - p.pad_left, tile.h - p.pad_top, f);
 }
 
 template <class S>
 __device__ __forceinline__ void ktc_produce_pixels(const ktc_conv_params &p, const ktc_bars &bars,
-                                                   uint32_t a_base, int rank)
+                                                   uint32_t a_base)
 {
     ktc_ring<S::A_STAGES> ring;
-    for (int item = blockIdx.x / S::CL; item < p.work; item += gridDim.x / S::CL) {
-        const ktc_tile t0 = ktc_tile_of<S>(p, item, rank, 0);
-        const ktc_tile t1 = ktc_tile_of<S>(p, item, rank, 1);
+    for (int item = blockIdx.x; item < p.work; item += gridDim.x) {
+        const ktc_tile t0 = ktc_tile_of<S>(p, item, 0);
+        const ktc_tile t1 = ktc_tile_of<S>(p, item, 1);
         for (int f = 0; f < p.frames; f++) {
             for (int c = 0; c < p.chunks; c++) {
                 const uint32_t bar = bars.full_a(ring.at), dst = a_base + ring.at * S::A_STAGE;
@@ -192,25 +169,18 @@ __device__ __forceinline__ void ktc_produce_pixels(const ktc_conv_params &p, con
 
 template <class S>
 __device__ __forceinline__ void ktc_produce_weights(const ktc_conv_params &p, const ktc_bars &bars,
-                                                    uint32_t b_base, int rank)
+                                                    uint32_t b_base)
 {
     ktc_ring<S::B_STAGES> ring;
-    constexpr uint32_t both = S::NT * S::RB;
-    const int steps = p.chunks * p.steps;
-    for (int item = blockIdx.x / S::CL; item < p.work; item += gridDim.x / S::CL) {
+    constexpr uint32_t bytes = S::NT * S::RB;
+    const int steps = p.frames * p.chunks * p.steps;
+    for (int item = blockIdx.x; item < p.work; item += gridDim.x) {
         const uint8_t *src = p.w + (size_t)(item % p.n_tiles) * p.n_bytes;
-        for (int i = 0; i < p.frames * steps; i++) {
-            const bool half = i < p.first_both * steps || i >= p.first_second * steps;
-            const uint32_t bytes = S::PAIR && half ? both / 2 : both, part = bytes / S::CL;
-            const uint32_t bar = bars.full_b(ring.at), dst = b_base + ring.at * S::B_STAGE;
+        for (int i = 0; i < steps; i++) {
+            const uint32_t bar = bars.full_b(ring.at);
             ktc_bar_wait(bars.empty_b(ring.at), ring.phase ^ 1u, 200 + ring.at, p.diag);
             ktc_bar_expect(bar, bytes);
-            if (S::CL == 1) {
-                ktc_bulk(dst, src, bytes, bar);
-            } else {
-                ktc_bulk_multicast(dst + rank * part, src + rank * part, part, bar,
-                                   (1 << S::CL) - 1);
-            }
+            ktc_bulk(b_base + ring.at * S::B_STAGE, src, bytes, bar);
             src += bytes;
             ring.next();
         }
@@ -228,43 +198,31 @@ template <class S> struct ktc_consumer {
 
 template <class S> __device__ __forceinline__ void ktc_release(ktc_consumer<S> &c)
 {
-    const uint32_t lane = threadIdx.x & 31;
-    if (c.held_b >= 0) {
-        if (S::CL == 1) {
-            if (lane == 0) {
-                ktc_bar_arrive(c.bars.empty_b(c.held_b));
-            }
-        } else if (lane < S::CL) {
-            ktc_bar_arrive_at(c.bars.empty_b(c.held_b), lane);
-        }
-        c.held_b = -1;
+    const bool first = threadIdx.x % 32 == 0;
+    if (first && c.held_b >= 0) {
+        ktc_bar_arrive(c.bars.empty_b(c.held_b));
     }
-    if (c.held_a >= 0) {
-        if (lane == 0) {
-            ktc_bar_arrive(c.bars.empty_a(c.held_a));
-        }
-        c.held_a = -1;
+    if (first && c.held_a >= 0) {
+        ktc_bar_arrive(c.bars.empty_a(c.held_a));
     }
+    c.held_a = c.held_b = -1;
 }
 
-/* Input frames first .. end, all chunks and taps of them, into the first half of the columns (KIND
- * 0), both (1) or the second half (2). One step stays in flight behind the next. */
-template <class S, int KIND>
-__device__ __forceinline__ void ktc_frames(const ktc_conv_params &p, ktc_consumer<S> &c,
-                                           float (&acc)[S::MI][S::REGS], int n, int first, int end)
+/* All frames, chunks and taps of a tile. One step stays in flight behind the next. */
+template <class S>
+__device__ __forceinline__ void ktc_multiply(const ktc_conv_params &p, ktc_consumer<S> &c,
+                                             float (&acc)[S::MI][S::REGS], int n)
 {
-    constexpr int COLS = KIND == 1 ? S::NT : S::HALF_COLS;
-    constexpr int AT = KIND == 2 ? S::REGS / 2 : 0;
-    constexpr int A_PIXEL = S::MODE == 2 ? 1 : S::RB / 16;
-    const int steps = p.steps, stages = (end - first) * p.chunks;
-    const int16_t *shift = p.shift[n % p.variants][KIND];
+    constexpr uint32_t PIXEL = S::RB / 16;
+    const int steps = p.steps, stages = p.frames * p.chunks;
+    const int16_t *shift = p.shift[n % p.variants];
 #pragma unroll 1
     for (int i = 0; i < stages; i++) {
         ktc_bar_wait(c.bars.full_a(c.a.at), c.a.phase, 300 + c.a.at, p.diag);
         const uint32_t a_stage = (c.a_base + c.a.at * S::A_STAGE) >> 4;
 #pragma unroll 1
         for (int j = 0; j < steps; j++) {
-            const uint32_t a = a_stage + (uint32_t)shift[j] * (uint32_t)A_PIXEL;
+            const uint32_t a = a_stage + (uint32_t)shift[j] * PIXEL;
             const uint32_t b = (c.b_base + c.b.at * S::B_STAGE) >> 4;
             ktc_bar_wait(c.bars.full_b(c.b.at), c.b.phase, 400 + c.b.at, p.diag);
             ktc_wgmma_fence();
@@ -272,11 +230,9 @@ __device__ __forceinline__ void ktc_frames(const ktc_conv_params &p, ktc_consume
             for (int k = 0; k < S::RB / 32; k++) {
 #pragma unroll
                 for (int m = 0; m < S::MI; m++) {
-                    const uint32_t at = a + k * (S::MODE == 2 ? p.a_k : 2) + m * 8 * A_PIXEL;
-                    const uint32_t lo = at | (S::MODE == 2 ? p.a_lbo : 1u << 16);
-                    const uint32_t hi = S::MODE == 1 ? p.a_hi | (at >> 3 & 7u) << 17 : p.a_hi;
-                    ktc_wgmma<COLS, S::F8>::template mma<AT>(
-                        acc[m], ktc_desc(lo, hi), ktc_desc((b + 2 * k) | 1u << 16, S::B_HI));
+                    const uint32_t at = a + 2 * k + m * 8 * PIXEL;
+                    ktc_wgmma<S::NT, S::F8>::mma(acc[m], ktc_desc(at | 1u << 16, p.a_hi),
+                                                 ktc_desc((b + 2 * k) | 1u << 16, S::B_HI));
                 }
             }
             ktc_wgmma_commit();
@@ -296,23 +252,15 @@ __device__ __forceinline__ void ktc_frames(const ktc_conv_params &p, ktc_consume
 
 template <class S>
 __device__ __forceinline__ void ktc_consume(const ktc_conv_params &p, const ktc_bars &bars,
-                                            uint32_t a_base, uint32_t b_base, int rank)
+                                            uint32_t a_base, uint32_t b_base)
 {
     const int group = (int)(threadIdx.x / 128) - 1;
     ktc_consumer<S> c;
     c.a_base = a_base + group * S::BOX;
     c.b_base = b_base;
     c.bars = bars;
-    if (group == 1 && p.stagger) { /* so that one group multiplies while the other stores */
-        const long long start = clock64();
-        while (clock64() - start < p.stagger) {
-        }
-    }
-    for (int item = blockIdx.x / S::CL; item < p.work; item += gridDim.x / S::CL) {
-        const ktc_tile tile = ktc_tile_of<S>(p, item, rank, group);
-        if (p.residual && !p.no_prefetch) {
-            ktc_prefetch_tile<S>(p, tile);
-        }
+    for (int item = blockIdx.x; item < p.work; item += gridDim.x) {
+        const ktc_tile tile = ktc_tile_of<S>(p, item, group);
         float acc[S::MI][S::REGS];
 #pragma unroll
         for (int m = 0; m < S::MI; m++) {
@@ -321,13 +269,7 @@ __device__ __forceinline__ void ktc_consume(const ktc_conv_params &p, const ktc_
                 acc[m][i] = 0.0f;
             }
         }
-        if constexpr (S::PAIR) {
-            ktc_frames<S, 0>(p, c, acc, tile.n, 0, p.first_both);
-            ktc_frames<S, 1>(p, c, acc, tile.n, p.first_both, p.first_second);
-            ktc_frames<S, 2>(p, c, acc, tile.n, p.first_second, p.frames);
-        } else {
-            ktc_frames<S, 1>(p, c, acc, tile.n, 0, p.frames);
-        }
+        ktc_multiply<S>(p, c, acc, tile.n);
         ktc_store_tile<S>(p, acc, tile);
     }
 }
@@ -340,7 +282,6 @@ __global__ void __launch_bounds__(KTC_THREADS, 1)
     const uint32_t base = (ktc_smem(raw) + 1023u) & ~1023u;
     const uint32_t a_base = base, b_base = base + S::A_STAGES * S::A_STAGE;
     const ktc_bars bars = {b_base + S::B_STAGES * S::B_STAGE};
-    const int rank = S::CL > 1 ? (int)ktc_cluster_rank() : 0;
     if (threadIdx.x == 0) {
         for (int s = 0; s < S::A_STAGES; s++) {
             ktc_bar_init(bars.full_a(s), 1);
@@ -348,29 +289,21 @@ __global__ void __launch_bounds__(KTC_THREADS, 1)
         }
         for (int s = 0; s < S::B_STAGES; s++) {
             ktc_bar_init(bars.full_b(s), 1);
-            ktc_bar_init(bars.empty_b(s), 8 * S::CL);
+            ktc_bar_init(bars.empty_b(s), 8);
         }
         ktc_fence_bar_init();
     }
-    if (S::CL > 1) {
-        ktc_cluster_sync();
-    } else {
-        __syncthreads();
-    }
+    __syncthreads();
     if (threadIdx.x < 128) {
         ktc_regs_fewer<24>(); /* 24 + 2 * 240 = 3 * 168, what the block was given */
         if (threadIdx.x == 0) {
-            ktc_produce_pixels<S>(p, bars, a_base, rank);
+            ktc_produce_pixels<S>(p, bars, a_base);
         } else if (threadIdx.x == 32) {
-            ktc_produce_weights<S>(p, bars, b_base, rank);
+            ktc_produce_weights<S>(p, bars, b_base);
         }
-        __syncwarp();
     } else {
         ktc_regs_more<240>();
-        ktc_consume<S>(p, bars, a_base, b_base, rank);
-    }
-    if (S::CL > 1) {
-        ktc_cluster_sync(); /* nobody leaves while the other may still write or arrive here */
+        ktc_consume<S>(p, bars, a_base, b_base);
     }
 }
 

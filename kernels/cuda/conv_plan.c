@@ -1,11 +1,8 @@
-/* Three shapes of plan.
+/* Tiles are 192, 128, 96, 64 or 8 output channels wide, one step per spatial tap, frame and chunk.
  *
- * - A filter with many output channels: tiles of 192 or 128 of them, one step per tap.
- * - With 96, 64 or a few: the columns are two output frames. Input frame f of kt + 1 is tap dt = f
- * of the first and dt = f - 1 of the second.
- * - A filter that sees a doubled image: output (2y + py, 2x + px) sees stored rows y - 1 and y, or
- * y and y + 1, so four filters of 2x2 sums of taps, one per parity: 4/9 of the multiplications.
- * With few channels the columns are px = 0 and px = 1, which share the stored column x. */
+ * A filter that sees a doubled image: output (2y + py, 2x + px) sees stored rows y - 1 and y, or y
+ * and y + 1, so it is four filters of 2x2 sums of taps, one per parity: 4/9 of the multiplications.
+ */
 #include "kernels/cuda/conv_plan.h"
 
 #include <errno.h>
@@ -24,44 +21,24 @@ static int is_taken(const struct kt_conv_desc *d)
            d->c_in >= 16 && d->c_in % 8 == 0;
 }
 
-static int columns_of(int c_out, int *paired)
+static int columns_of(int c_out)
 {
     if (c_out == 96 || c_out == 64) {
-        return *paired ? 2 * c_out : c_out;
+        return c_out;
     }
-    *paired = 0;
     return c_out <= 8 ? 8 : c_out % 192 == 0 ? 192 : c_out % 128 == 0 ? 128 : 0;
 }
 
-static void count_steps(struct ktc_filter_plan *p)
-{
-    p->steps = p->up == 2 ? 4 : p->kh * p->kw;
-    p->frames = p->first_second = p->kt;
-    if (p->pair == 2) {
-        p->frames = 3; /* the stored columns x - 1, x and x + 1 */
-        p->steps = 2;
-    } else if (p->pair == 1) {
-        p->frames = p->kt + 1;
-    }
-    if (p->pair) {
-        p->first_both = 1;
-        p->first_second = p->frames - 1;
-    }
-    const int halves = 2 * p->frames - (p->pair ? 2 : 0);
-    p->n_bytes =
-        (size_t)(halves * p->steps * p->chunks) * (size_t)(p->nt / 2) * (size_t)p->row_bytes;
-}
-
-int ktc_filter_of(struct ktc_filter_plan *p, const struct kt_conv_desc *d, int f8, int paired)
+int ktc_filter_of(struct ktc_filter_plan *p, const struct kt_conv_desc *d, int f8)
 {
     memset(p, 0, sizeof(*p));
-    p->nt = is_taken(d) ? columns_of(d->c_out, &paired) : 0;
+    p->nt = is_taken(d) ? columns_of(d->c_out) : 0;
     if (p->nt == 0 || (f8 && d->c_in % 32 != 0)) {
         return -EINVAL;
     }
     p->c_in = d->c_in;
     p->c_out = d->c_out;
-    p->kt = d->kt;
+    p->kt = p->frames = d->kt;
     p->kh = d->kh;
     p->kw = d->kw;
     p->pad_top = d->pad_top;
@@ -73,10 +50,10 @@ int ktc_filter_of(struct ktc_filter_plan *p, const struct kt_conv_desc *d, int f
     p->chunk_channels = p->row_bytes / (f8 ? 1 : 2);
     p->chunks = (d->c_in + p->chunk_channels - 1) / p->chunk_channels;
     p->past_frames = d->causal ? d->kt - 1 : 0;
-    p->pair = !paired ? 0 : p->up == 2 ? 2 : 1;
-    p->variants = p->up == 1 ? 1 : paired ? 2 : 4;
+    p->variants = p->up == 1 ? 1 : 4;
     p->n_tiles = p->variants * (d->c_out <= p->nt ? 1 : d->c_out / p->nt);
-    count_steps(p);
+    p->steps = p->up == 2 ? 4 : p->kh * p->kw;
+    p->n_bytes = (size_t)(p->frames * p->steps * p->chunks) * (size_t)(p->nt * p->row_bytes);
     return 0;
 }
 
@@ -88,52 +65,31 @@ static unsigned parity_mask(int parity, int offset)
     return MASK[parity][offset];
 }
 
-/* `frame` is the stored column where the halves are neighbours. */
-static int doubled_steps(const struct ktc_filter_plan *p, int n, int frame, struct ktc_step *s)
+void ktc_filter_steps(const struct ktc_filter_plan *p, int n, struct ktc_step *steps)
 {
-    const int py = p->pair == 2 ? n : n >> 1 & 1, px = p->pair == 2 ? 0 : n & 1;
+    const int doubled = p->up == 2, py = n >> 1 & 1, px = n & 1;
     int count = 0;
-    for (int dx = 0; dx < 3; dx++) {
-        const unsigned first = parity_mask(px, dx);
-        const unsigned second = p->pair == 2 ? parity_mask(1, dx) : first;
-        if ((p->pair == 2 && dx != frame) || !(first || second)) {
-            continue;
-        }
-        for (int dy = py; dy < py + 2; dy++) {
-            const unsigned rows = parity_mask(py, dy);
-            s[count++] = (struct ktc_step){
-                dy, dx, {{first ? 0 : -1, rows, first}, {second ? 0 : -1, rows, second}}};
-        }
-    }
-    return count;
-}
-
-int ktc_filter_steps(const struct ktc_filter_plan *p, int n, int frame, struct ktc_step *steps)
-{
-    if (p->up == 2) {
-        return doubled_steps(p, n, frame, steps);
-    }
-    int count = 0, second = p->pair == 1 ? frame - 1 : frame;
     for (int dy = 0; dy < p->kh; dy++) {
         for (int dx = 0; dx < p->kw; dx++) {
-            const unsigned row = 1u << dy, col = 1u << dx;
-            steps[count++] = (struct ktc_step){
-                dy, dx, {{frame < p->kt ? frame : -1, row, col}, {second, row, col}}};
+            const unsigned rows = doubled ? parity_mask(py, dy) : 1u << dy;
+            const unsigned cols = doubled ? parity_mask(px, dx) : 1u << dx;
+            if (rows && cols) {
+                steps[count++] = (struct ktc_step){dy, dx, rows, cols};
+            }
         }
     }
-    return count;
 }
 
-static float tap_sum(const struct ktc_filter_plan *p, const float *weight, int co, int ci,
-                     const struct ktc_taps *t)
+static float tap_sum(const struct ktc_filter_plan *p, const float *weight, int co, int ci, int dt,
+                     const struct ktc_step *s)
 {
     const float *w =
-        weight + (((size_t)co * (size_t)p->c_in + (size_t)ci) * (size_t)p->kt + (size_t)t->dt) *
+        weight + (((size_t)co * (size_t)p->c_in + (size_t)ci) * (size_t)p->kt + (size_t)dt) *
                      (size_t)(p->kh * p->kw);
     float sum = 0.0f;
     for (int dy = 0; dy < p->kh; dy++) {
         for (int dx = 0; dx < p->kw; dx++) {
-            if (t->rows >> dy & 1 && t->cols >> dx & 1) {
+            if (s->rows >> dy & 1 && s->cols >> dx & 1) {
                 sum += w[dy * p->kw + dx];
             }
         }
@@ -160,21 +116,20 @@ static void put(const struct ktc_filter_plan *p, uint8_t *block, size_t row, int
     }
 }
 
-/* One half of a step's columns for one chunk of channels, rows from `row`. */
-static void pack_half(const struct ktc_filter_plan *p, const float *weight, const float *scale,
-                      const struct ktc_taps *taps, int first_out, int first_in, uint8_t *block,
-                      size_t row)
+/* A step's block for one chunk of channels: `first_out` and `first_in` are its first channels. */
+static void pack_step(const struct ktc_filter_plan *p, const float *weight, const float *scale,
+                      const struct ktc_step *s, int dt, int first_out, int first_in, uint8_t *block)
 {
-    for (int r = 0; r < p->nt / 2; r++) {
+    for (int r = 0; r < p->nt; r++) {
         const int co = first_out + r;
         for (int i = 0; i < p->chunk_channels; i++) {
             const int ci = first_in + i;
             float v = 0.0f;
             if (co < p->c_out && ci < p->c_in) {
-                v = tap_sum(p, weight, co, ci, taps);
+                v = tap_sum(p, weight, co, ci, dt, s);
                 v = p->f8 ? v / scale[co] : v;
             }
-            put(p, block, row + (size_t)r, i, v);
+            put(p, block, (size_t)r, i, v);
         }
     }
 }
@@ -183,24 +138,13 @@ void ktc_filter_pack(const struct ktc_filter_plan *p, const float *weight, const
                      uint8_t *out)
 {
     struct ktc_step steps[KTC_PLAN_STEPS];
-    const size_t half_bytes = (size_t)(p->nt / 2) * (size_t)p->row_bytes;
     for (int n = 0; n < p->n_tiles; n++) {
-        const int first = p->pair ? 0 : n / p->variants * p->nt;
-        for (int f = 0; f < p->frames; f++) {
-            const int count = ktc_filter_steps(p, n, f, steps);
-            for (int i = 0; i < p->chunks * count; i++) {
-                const struct ktc_step *s = &steps[i % count];
-                size_t row = 0;
-                for (int h = 0; h < 2; h++) {
-                    if (s->half[h].dt >= 0) {
-                        pack_half(p, weight, scale, &s->half[h],
-                                  first + (p->pair ? 0 : h * p->nt / 2),
-                                  i / count * p->chunk_channels, out, row);
-                        row += (size_t)(p->nt / 2);
-                    }
-                }
-                out += row / (size_t)(p->nt / 2) * half_bytes;
-            }
+        ktc_filter_steps(p, n, steps);
+        for (int i = 0; i < p->frames * p->chunks * p->steps; i++) {
+            const int step = i % p->steps, chunk = i / p->steps % p->chunks;
+            pack_step(p, weight, scale, &steps[step], i / p->steps / p->chunks,
+                      n / p->variants * p->nt, chunk * p->chunk_channels, out);
+            out += (size_t)(p->nt * p->row_bytes);
         }
     }
 }
@@ -211,14 +155,10 @@ void ktc_filter_scales(const struct ktc_filter_plan *p, const float *weight, flo
     for (int co = 0; co < p->c_out; co++) {
         float max = 0.0f;
         for (int v = 0; v < p->variants; v++) {
-            for (int f = 0; f < p->frames; f++) {
-                const int count = ktc_filter_steps(p, v, f, steps);
-                for (int i = 0; i < 2 * count * p->c_in; i++) {
-                    const struct ktc_taps *t = &steps[i / p->c_in / 2].half[i / p->c_in % 2];
-                    if (t->dt >= 0) {
-                        max = fmaxf(max, fabsf(tap_sum(p, weight, co, i % p->c_in, t)));
-                    }
-                }
+            ktc_filter_steps(p, v, steps);
+            for (int i = 0; i < p->steps * p->frames * p->c_in; i++) {
+                max = fmaxf(max, fabsf(tap_sum(p, weight, co, i % p->c_in, i / p->c_in % p->frames,
+                                               &steps[i / p->c_in / p->frames])));
             }
         }
         scale[co] = max > 0.0f ? max / 448.0f : 1.0f;

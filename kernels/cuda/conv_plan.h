@@ -13,17 +13,12 @@ extern "C" {
 
 enum { KTC_PLAN_FRAMES = 4, KTC_PLAN_STEPS = 9, KTC_PLAN_VARIANTS = 4 };
 
-/* The taps that one half of the columns takes in a step: frame dt of the filter, and the sum over
- * the rows and columns of the filter named by the masks (several where the filter sees a doubled
- * image: taps that fall on the same stored pixel). dt < 0: none. */
-struct ktc_taps {
-    int dt;
-    unsigned rows, cols;
-};
-
+/* A pixel of the halo, from its upper left, and the taps that meet it: the sum over the rows and
+ * columns of the filter named by the masks (several where the filter sees a doubled image: taps
+ * that fall on the same stored pixel). */
 struct ktc_step {
-    int dy, dx; /* pixel, from the upper left of the halo */
-    struct ktc_taps half[2];
+    int dy, dx;
+    unsigned rows, cols;
 };
 
 struct ktc_filter_plan {
@@ -31,9 +26,8 @@ struct ktc_filter_plan {
     int f8;
     int nt;        /* columns of a tile */
     int row_bytes; /* of channels in a row of shared memory */
-    int pair;      /* what the halves of the columns are: 0 channels, 1 frames, 2 neighbours */
     int chunks, chunk_channels;
-    int frames, past_frames; /* input frames of a tile (pair 2: passes over one) */
+    int frames, past_frames;
     int n_tiles, variants;
     int first_both,
         first_second; /* frames from which both halves take part, only the second does */
@@ -41,12 +35,11 @@ struct ktc_filter_plan {
     size_t n_bytes;   /* weights of an n-tile, in bytes */
 };
 
-/* 0, or -EINVAL for a filter that the kernel does not take. `paired`: 96 or 64 channels of two
- * outputs in one tile. */
-int ktc_filter_of(struct ktc_filter_plan *p, const struct kt_conv_desc *d, int f8, int paired);
+/* 0, or -EINVAL for a filter that the kernel does not take. */
+int ktc_filter_of(struct ktc_filter_plan *p, const struct kt_conv_desc *d, int f8);
 
-/* The steps of input frame `frame` of n-tile `n`; returns how many. */
-int ktc_filter_steps(const struct ktc_filter_plan *p, int n, int frame, struct ktc_step *steps);
+/* The steps of n-tile `n`, the same for every frame and chunk: p->steps of them. */
+void ktc_filter_steps(const struct ktc_filter_plan *p, int n, struct ktc_step *steps);
 
 /* The weights as the kernel reads them: n_tiles * n_bytes at `out`, from fp32 [c_out, c_in, kt, kh,
  * kw]. 8-bit plans need `scale` [c_out] (ktc_filter_scales); others ignore it. */

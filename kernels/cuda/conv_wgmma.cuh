@@ -1,7 +1,6 @@
 /* wgmma.mma_async for the tile widths that the convolutions use: D[64, N] += A[64, 32 bytes] *
  * B[N, 32 bytes]^T, A and B in shared memory behind descriptors, fp32 sums in registers. 32 bytes
- * are 16 bf16 or 32 e4m3 values; the addresses are the same for both. The N/2 sums of a thread are
- * d[AT .. AT + N/2), so that two halves of one array can be accumulated apart. */
+ * are 16 bf16 or 32 e4m3 values; the addresses are the same for both. */
 #ifndef KT_KERNELS_CUDA_CONV_WGMMA_CUH
 #define KT_KERNELS_CUDA_CONV_WGMMA_CUH
 
@@ -10,12 +9,11 @@
 template <int N, bool F8> struct ktc_wgmma;
 
 #define KTC_D8(i)                                                                                  \
-    "+f"(d[AT + i]), "+f"(d[AT + i + 1]), "+f"(d[AT + i + 2]), "+f"(d[AT + i + 3]),                \
-        "+f"(d[AT + i + 4]), "+f"(d[AT + i + 5]), "+f"(d[AT + i + 6]), "+f"(d[AT + i + 7])
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),    \
+        "+f"(d[i + 6]), "+f"(d[i + 7])
 
 template <> struct ktc_wgmma<192, false> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[96], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %98, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
@@ -33,8 +31,7 @@ template <> struct ktc_wgmma<192, false> {
 };
 
 template <> struct ktc_wgmma<192, true> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[96], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %98, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n192k32.f32.e4m3.e4m3 {"
@@ -52,8 +49,7 @@ template <> struct ktc_wgmma<192, true> {
 };
 
 template <> struct ktc_wgmma<128, false> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[64], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
@@ -69,8 +65,7 @@ template <> struct ktc_wgmma<128, false> {
 };
 
 template <> struct ktc_wgmma<128, true> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[64], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
@@ -86,8 +81,7 @@ template <> struct ktc_wgmma<128, true> {
 };
 
 template <> struct ktc_wgmma<96, false> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[48], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %50, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
@@ -101,8 +95,7 @@ template <> struct ktc_wgmma<96, false> {
 };
 
 template <> struct ktc_wgmma<96, true> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[48], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %50, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n96k32.f32.e4m3.e4m3 {"
@@ -116,8 +109,7 @@ template <> struct ktc_wgmma<96, true> {
 };
 
 template <> struct ktc_wgmma<64, false> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[32], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %34, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
@@ -130,8 +122,7 @@ template <> struct ktc_wgmma<64, false> {
 };
 
 template <> struct ktc_wgmma<64, true> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[32], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %34, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
@@ -144,27 +135,25 @@ template <> struct ktc_wgmma<64, true> {
 };
 
 template <> struct ktc_wgmma<8, false> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[4], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %6, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
                      "%0,%1,%2,%3"
                      "}, %4, %5, p, 1, 1, 0, 0;}\n"
-                     : "+f"(d[AT + 0]), "+f"(d[AT + 1]), "+f"(d[AT + 2]), "+f"(d[AT + 3])
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "l"(a), "l"(b), "r"(1));
     }
 };
 
 template <> struct ktc_wgmma<8, true> {
-    template <int AT, int SIZE>
-    static __device__ __forceinline__ void mma(float (&d)[SIZE], uint64_t a, uint64_t b)
+    static __device__ __forceinline__ void mma(float (&d)[4], uint64_t a, uint64_t b)
     {
         asm volatile("{.reg .pred p; setp.ne.b32 p, %6, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {"
                      "%0,%1,%2,%3"
                      "}, %4, %5, p, 1, 1;}\n"
-                     : "+f"(d[AT + 0]), "+f"(d[AT + 1]), "+f"(d[AT + 2]), "+f"(d[AT + 3])
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "l"(a), "l"(b), "r"(1));
     }
 };

@@ -126,11 +126,11 @@ KTC_INLINE ktc_piece ktc_schedule_piece(const ktc_schedule &s, int i, int blocks
 
 template <class T> struct ktc_layout {
     static constexpr int Q = 0;
-    static constexpr int K = Q + T::Q_BYTES;
+    static constexpr int K = Q + T::Q_STAGES * T::Q_BYTES;
     static constexpr int V = K + T::STAGES * T::K_BYTES;
     static constexpr int BARS = V + T::STAGES * T::V_BYTES;
-    static constexpr int Q_FULL = BARS, Q_EMPTY = BARS + 8;
-    static constexpr int K_FULL = BARS + 16, K_EMPTY = K_FULL + 8 * T::STAGES;
+    static constexpr int Q_FULL = BARS, Q_EMPTY = Q_FULL + 8 * T::Q_STAGES;
+    static constexpr int K_FULL = Q_EMPTY + 8 * T::Q_STAGES, K_EMPTY = K_FULL + 8 * T::STAGES;
     static constexpr int V_FULL = K_EMPTY + 8 * T::STAGES, V_EMPTY = V_FULL + 8 * T::STAGES;
     static constexpr int BYTES = V_EMPTY + 8 * T::STAGES;
     static constexpr int DYNAMIC = BYTES + 1024; /* room to align the swizzle pattern */
@@ -156,13 +156,14 @@ KTC_INLINE void ktc_produce(const ktc_attention_args &a, const ktc_schedule &sch
 {
     using L = ktc_layout<T>;
     ktc_ring<T::STAGES> kr, vr;
-    ktc_ring<1> qr;
+    ktc_ring<T::Q_STAGES> qr;
     for (int i = 0; i < sched.count; i++, qr.next()) {
         ktc_piece piece = ktc_schedule_piece(sched, i, a.blocks);
         int head = piece.tile / a.q_tiles, row = (piece.tile % a.q_tiles) * KTC_ROWS;
-        ktc_mbar_wait(sm + L::Q_EMPTY, qr.phase ^ 1);
-        ktc_mbar_expect(sm + L::Q_FULL, T::Q_BYTES);
-        T::load_q(sm + L::Q, &a.q, sm + L::Q_FULL, head, row);
+        uint32_t full = sm + L::Q_FULL + 8 * qr.stage;
+        ktc_mbar_wait(sm + L::Q_EMPTY + 8 * qr.stage, qr.phase ^ 1);
+        ktc_mbar_expect(full, T::Q_BYTES);
+        T::load_q(sm + L::Q + qr.stage * T::Q_BYTES, &a.q, full, head, row);
         int v_key = 0;
         for (int b = piece.from; b <= piece.to; b++) {
             int key = 0;
@@ -482,7 +483,8 @@ template <class T> struct ktc_consumer {
     ktc_rows rows;
     ktc_ring<T::STAGES> kr, vr;
     uint32_t sm, q; /* shared memory; this warpgroup's rows of Q */
-    int in_page;    /* index of the key block in its page */
+    uint32_t q_empty;
+    int in_page; /* index of the key block in its page */
 };
 
 template <class T> KTC_INLINE void ktc_issue_logits(ktc_consumer<T> &c)
@@ -560,7 +562,7 @@ KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &
     ktc_mbar_wait(c.sm + L::K_FULL + 8 * c.kr.stage, c.kr.phase);
     ktc_issue_logits<T>(c);
     ktc_wgmma_wait<0>();
-    if (piece.resume)
+    if (T::GUARD != 0.0f && piece.resume)
         ktc_logits_done<T, true, false>(c, a, piece.from + 1 == a.blocks, 0, alpha);
     else
         ktc_logits_done<T, true, true>(c, a, piece.from + 1 == a.blocks, 0, alpha);
@@ -573,7 +575,7 @@ KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &
         else
             ktc_step<T, false>(c, a, group, last);
     }
-    ktc_release(c.sm + L::Q_EMPTY);
+    ktc_release(c.q_empty);
     ktc_mbar_wait(c.sm + L::V_FULL + 8 * c.vr.stage, c.vr.phase);
     ktc_keep(c.o);
     ktc_keep(c.p);
@@ -587,9 +589,8 @@ KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sch
                             int group)
 {
     ktc_consumer<T> c;
-    ktc_ring<1> qr;
+    ktc_ring<T::Q_STAGES> qr;
     c.sm = sm;
-    c.q = sm + ktc_layout<T>::Q + group * T::Q_GROUP;
     if (group == 1)
         ktc_bar_arrive(1, 256); /* the first turn is group 0's */
     for (int i = 0; i < sched.count; i++, qr.next()) {
@@ -603,7 +604,9 @@ KTC_INLINE void ktc_consume(const ktc_attention_args &a, const ktc_schedule &sch
                 c.o[j] = 0.0f;
             c.rows = {{INFINITY, INFINITY}, {0.0f, 0.0f}};
         }
-        ktc_mbar_wait(sm + ktc_layout<T>::Q_FULL, qr.phase);
+        c.q = sm + ktc_layout<T>::Q + qr.stage * T::Q_BYTES + group * T::Q_GROUP;
+        c.q_empty = sm + ktc_layout<T>::Q_EMPTY + 8 * qr.stage;
+        ktc_mbar_wait(sm + ktc_layout<T>::Q_FULL + 8 * qr.stage, qr.phase);
         ktc_consume_piece<T>(c, a, piece, group);
         if (piece.publish) {
             ktc_publish(a, group, c.o, c.rows);
@@ -627,8 +630,10 @@ __global__ void __launch_bounds__(KTC_THREADS, 1)
         ktc_tma_prefetch_map(&a.q);
         ktc_tma_prefetch_map(&a.k);
         ktc_tma_prefetch_map(&a.v);
-        ktc_mbar_init(sm + L::Q_FULL, 1);
-        ktc_mbar_init(sm + L::Q_EMPTY, 4 * KTC_CONSUMERS);
+        for (int i = 0; i < T::Q_STAGES; i++) {
+            ktc_mbar_init(sm + L::Q_FULL + 8 * i, 1);
+            ktc_mbar_init(sm + L::Q_EMPTY + 8 * i, 4 * KTC_CONSUMERS);
+        }
         for (int i = 0; i < T::STAGES; i++) {
             ktc_mbar_init(sm + L::K_FULL + 8 * i, 1);
             ktc_mbar_init(sm + L::K_EMPTY + 8 * i, 4 * KTC_CONSUMERS);

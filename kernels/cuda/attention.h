@@ -42,7 +42,7 @@ struct ktc_attention {
 
     /* Optional: ktc_attention_work_bytes() of device memory, 16-byte aligned, zeroed once before
      * its first use. With it the multiprocessors share the work evenly; without it large calls
-     * take up to 20 % longer. The result is the same. Must not be shared by concurrent calls. */
+     * take up to a third longer. The result is the same. Must not be shared by concurrent calls. */
     void *work;
 };
 

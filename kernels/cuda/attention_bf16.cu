@@ -1,8 +1,9 @@
 /* Attention in bf16 (attention.h, attention.cuh). Keys come in blocks of KEYS, a multiple of 16. */
 #include "kernels/cuda/attention.cuh"
 
-template <int DIM_, int KEYS_, int STAGES_, int TURNS_> struct ktc_bf16 {
+template <int DIM_, int KEYS_, int STAGES_, int TURNS_, int Q_STAGES_ = 1> struct ktc_bf16 {
     static constexpr int DIM = DIM_, KEYS = KEYS_, STAGES = STAGES_, TURNS = TURNS_;
+    static constexpr int Q_STAGES = Q_STAGES_;
     static constexpr bool SCALED = false;
     static constexpr float SLACK = 8.0f, OFFSET = 0.0f, GUARD = 0.0f; /* log2; no guard */
     static constexpr int WEIGHTS = KEYS / 4;                          /* registers of a thread */
@@ -115,17 +116,17 @@ extern "C" int ktc_attention_bf16_variant(cudaStream_t stream, const struct ktc_
         return variant == 0 ? run<ktc_bf16<64, 128, 2, KTC_TURNS_ISSUE>>(stream, a) : -EINVAL;
     switch (variant) {
     case 0: return run<ktc_bf16<128, 176, 2, KTC_TURNS_ISSUE>>(stream, a);
-#ifdef KTC_VARIANTS
-    case 1: return run<ktc_bf16<128, 176, 2, KTC_TURNS_SOFTMAX>>(stream, a);
-    case 2: return run<ktc_bf16<128, 160, 2, KTC_TURNS_ISSUE>>(stream, a);
-#endif
+    case 1: return run<ktc_bf16<128, 128, 2, KTC_TURNS_ISSUE, 2>>(stream, a);
+    case 2: return run<ktc_bf16<128, 64, 4, KTC_TURNS_ISSUE, 2>>(stream, a);
     }
     return -EINVAL;
 }
 
 extern "C" int ktc_attention_bf16(cudaStream_t stream, const struct ktc_attention *a)
 {
-    return ktc_attention_bf16_variant(stream, a, 0);
+    /* Few keys: the time goes into fetching Q, so the next tile's comes while this one computes. */
+    int variant = !a || a->head_dim != 128 || a->tk > 512 ? 0 : a->tk > 64 ? 1 : 2;
+    return ktc_attention_bf16_variant(stream, a, variant);
 }
 
 extern "C" size_t ktc_attention_work_bytes(void)

@@ -13,6 +13,7 @@
 
 template <int KEYS_, int STAGES_, int TURNS_, int GUARD_> struct ktc_e4m3 {
     static constexpr int DIM = 128, KEYS = KEYS_, STAGES = STAGES_, TURNS = TURNS_;
+    static constexpr int Q_STAGES = 1;
     static constexpr bool SCALED = true;
     static constexpr float SLACK = 3.5f, OFFSET = 5.0f; /* log2 */
     static constexpr float GUARD = GUARD_;

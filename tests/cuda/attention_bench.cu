@@ -767,10 +767,11 @@ int main(int argc, char **argv)
         return 77;
     }
     printf("%s, %d multiprocessors, seed %u\n", prop.name, prop.multiProcessorCount, seed);
+    const int variants = 3;
 #ifdef KTC_VARIANTS
-    int variants = 3, variants_f8 = 5;
+    int variants_f8 = 5;
 #else
-    int variants = 1, variants_f8 = 2;
+    int variants_f8 = 2;
 #endif
     check_arguments();
     if (!only_f8)

@@ -394,11 +394,11 @@ static void linear(struct test *t, int m, int n, int k, enum kt_act act, float y
 
 /* Keys and values as kv_store leaves them. P is rounded to e4m3 by the kernel, not by the
  * reference: 2^-4 of each weight at most, 2.7e-2 of the sum as measured on normal inputs. */
-static void attention(struct test *t, int tq, int tk, int heads)
+static void attention(struct test *t, int tq, int tk, int heads, float mean)
 {
     char what[64];
     const int hd = 128, dim = heads * hd, window = (tk + 79) / 16 * 16;
-    snprintf(what, sizeof(what), "attention f8 q%d k%d heads%d", tq, tk, heads);
+    snprintf(what, sizeof(what), "attention f8 q%d k%d heads%d mean%g", tq, tk, heads, mean);
     t->what = what;
     struct store_case s = {heads, hd, tk, 0, 0, window, 1, 0, 0, 1};
     size_t in = (size_t)tk * 3 * (size_t)dim, half = (size_t)tk * (size_t)hd / 2;
@@ -414,6 +414,9 @@ static void attention(struct test *t, int tq, int tk, int heads)
                            NULL};
     for (int i = 0; i < 2 * dim; i++) {
         c.norm[i] = 1.0f;
+    }
+    for (size_t i = 0; i < in; i++) { /* what all values share: it must not be lost in long sums */
+        c.qkv[i] = i % (3 * (size_t)dim) >= 2 * (size_t)dim ? bf16(c.qkv[i] + mean) : c.qkv[i];
     }
     fill_turns(t, c.cs, c.sn, half);
     void *zero = calloc(w, 1);
@@ -481,8 +484,10 @@ static void run_all(struct test *t)
     linear(t, 100, 1024, 1536, KT_ACT_GELU_TANH, 30.0f);
     linear(t, 64, 256, 1024, KT_ACT_GELU_TANH, 0);
     linear(t, 4680, 256, 8960, KT_ACT_NONE, 0);
-    attention(t, 100, 300, 2);
-    attention(t, 130, 1560, 2);
+    attention(t, 100, 300, 2, 0);
+    attention(t, 130, 1560, 2, 0);
+    attention(t, 130, 4680, 2, 2);
+    attention(t, 130, 18720, 2, 2);
 }
 
 int main(int argc, char **argv)

@@ -232,7 +232,7 @@ static void test_norms(void **state)
     for (int silu = 0; silu < 2; silu++) {
         memset(x, 0, DIM * sizeof(*x)); /* pixel 0: the 1e-12 floor */
         assert_int_equal(
-            0, k.channel_norm(q, &(struct kt_channel_norm_args){x, y, mod, M, DIM, silu}));
+            0, k.channel_norm(q, &(struct kt_channel_norm_args){x, y, mod, M, DIM, silu, 0}));
         for (int i = 0; i < M * DIM; i++) {
             long double squares = 0.0L;
             for (int c = 0; c < DIM; c++) {

@@ -38,6 +38,24 @@ static void hold(struct kt_context *c)
     c->used = ++c->engine->lru_clock;
 }
 
+/* What was encoded into text_rows, in the place of the context longest unused, held by the caller.
+ * The last step of every way to a context: a prompt that is refused evicts nothing. */
+static int replace_oldest(struct kt_engine *e, struct kt_context **ctx, int rows,
+                          struct kt_error *err)
+{
+    struct kt_context *c = recycle(e);
+    if (!c) {
+        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
+    }
+    int rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err);
+    if (rc < 0) {
+        return rc;
+    }
+    hold(c);
+    *ctx = c;
+    return 0;
+}
+
 static int encode(struct kt_engine *e, const char *text, size_t n, int *rows, struct kt_error *err)
 {
     int32_t ids[1024];
@@ -72,19 +90,13 @@ int kt_context_from_text(struct kt_engine *e, struct kt_context **ctx, const cha
         *ctx = c;
         return 0;
     }
-    c = recycle(e);
-    if (!c) {
-        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
-    }
     int rows = 0, rc = encode(e, clean, (size_t)length, &rows, err);
-    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err)) < 0) {
-        return rc;
+    rc = rc < 0 ? rc : replace_oldest(e, ctx, rows, err);
+    if (rc == 0) {
+        memcpy((*ctx)->text, clean, (size_t)length + 1);
+        (*ctx)->has_text = 1;
     }
-    memcpy(c->text, clean, (size_t)length + 1);
-    c->has_text = 1;
-    hold(c);
-    *ctx = c;
-    return 0;
+    return rc;
 }
 
 int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const float *rows, int n,
@@ -94,39 +106,23 @@ int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const flo
         return kt_fail(err, -EINVAL, "context: expected 0 to %d rows, found %d",
                        e->config.dit.text_len, n);
     }
-    struct kt_context *c = recycle(e);
-    if (!c) {
-        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
-    }
     size_t floats = (size_t)n * (size_t)e->config.dit.text_dim;
     int rc = kt_device_upload(e->dev, e->text_given, rows, floats * sizeof(float));
-    if (rc < 0 || (rc = e->dev->k.to_act(e->dev->q, e->text_rows, e->text_given, floats)) < 0 ||
-        (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, n, err)) < 0) {
+    if (rc < 0 || (rc = e->dev->k.to_act(e->dev->q, e->text_rows, e->text_given, floats)) < 0) {
         return rc;
     }
-    hold(c);
-    *ctx = c;
-    return 0;
+    return replace_oldest(e, ctx, n, err);
 }
 
 int kt_context_from_ids(struct kt_engine *e, struct kt_context **ctx, const int32_t *ids, int n,
                         struct kt_error *err)
 {
-    struct kt_context *c = recycle(e);
-    if (!c) {
-        return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
-    }
     if (!e->encoder) {
         return kt_fail(err, -ENOTSUP, "model '%s' has no text encoder", e->config.name);
     }
     int rows = n < e->config.dit.text_len ? n : e->config.dit.text_len;
     int rc = kt_text_encoder_run(e->encoder, ids, n, e->text_rows, err);
-    if (rc < 0 || (rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err)) < 0) {
-        return rc;
-    }
-    hold(c);
-    *ctx = c;
-    return 0;
+    return rc < 0 ? rc : replace_oldest(e, ctx, rows, err);
 }
 
 struct kt_context *kt_context_ref(struct kt_context *c)

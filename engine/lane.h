@@ -19,12 +19,11 @@
 #include "engine/base/error.h"
 #include "engine/base/nv12.h"
 #include "engine/engine.h"
+#include "engine/sched/wish.h"
 
 #include <stdint.h>
 
 struct kt_lane;
-
-enum kt_cut { KT_CUT_LATENT = 0, KT_CUT_BLOCK = 1 };
 
 enum kt_command_kind {
     KT_COMMAND_OPEN,   /* session, seed, steps, text (may be empty: waits for the first prompt) */

@@ -6,15 +6,7 @@
 #define KT_ENGINE_SCHED_PACE_H
 
 #include "engine/model/config.h"
-
-/* Running means of what pieces of work cost here, milliseconds; 0 until measured. */
-struct kt_costs {
-    double step_ms, commit_ms, decode_ms;
-};
-
-/* Mixes a new measurement in; slow pieces (a preempted thread) move the mean as little as fast
- * ones. */
-void kt_costs_add(double *mean_ms, double ms);
+#include "engine/sched/costs.h"
 
 struct kt_pace_params {
     double fps;       /* the model's frame rate */

@@ -56,23 +56,31 @@ static int blank_prompt(struct bench *b, struct kt_context **c)
     return rc;
 }
 
-/* Words where there is a tokenizer, else as many ids as a typical prompt has. */
+/* As many ids as a typical prompt has, other ones for another text. */
+static int encode_ids(struct bench *b, struct kt_context **c, const char *text)
+{
+    const struct kt_text_config *t = &kt_engine_config(b->r.e)->text;
+    const size_t length = strlen(text);
+    int32_t ids[TEXT_TOKENS];
+    int n = t->text_len < TEXT_TOKENS ? t->text_len : TEXT_TOKENS;
+    for (int i = 0; i < n; i++) {
+        int byte = length ? (unsigned char)text[(size_t)i % length] : 0;
+        ids[i] = (byte * 31 + i) % t->vocab;
+    }
+    b->r.text_tokens = n;
+    return kt_context_from_ids(b->r.e, c, ids, n, &b->err);
+}
+
+/* Words where there is a tokenizer, else ids; nothing where there is no text encoder. */
 static int encode_prompt(struct bench *b, struct kt_context **c, const char *text)
 {
-    if (b->no_text) {
+    if (kt_engine_config(b->r.e)->text.vocab == 0) {
         return blank_prompt(b, c);
     }
     int64_t start = kt_now_ns();
     int rc = b->r.random ? -ENOTSUP : kt_context_from_text(b->r.e, c, text, strlen(text), &b->err);
     if (rc == -ENOTSUP) {
-        int32_t ids[TEXT_TOKENS];
-        const struct kt_text_config *t = &kt_engine_config(b->r.e)->text;
-        int n = t->text_len < TEXT_TOKENS ? t->text_len : TEXT_TOKENS;
-        for (int i = 0; i < n; i++) {
-            ids[i] = (int32_t)((unsigned char)text[i % (int)strlen(text)] * 31 + i) % t->vocab;
-        }
-        b->r.text_tokens = n;
-        rc = kt_context_from_ids(b->r.e, c, ids, n, &b->err);
+        rc = encode_ids(b, c, text);
     }
     add(b, &b->r.text, start);
     return rc;

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""test_bench.py KINETYPE MODEL: what `kinetype bench` measures and leaves out, and its refusals. No timing is judged."""
+import json
+import subprocess
+import sys
+import unittest
+
+KINETYPE, MODEL = sys.argv[1:3]
+
+
+def bench(*words):
+    return subprocess.run([KINETYPE, "bench", MODEL, "--seconds", "0.1", "--steps", "1", *words], capture_output=True,
+                          text=True, timeout=240)
+
+
+class Bench(unittest.TestCase):
+    def report(self, *words):
+        run = bench("--json", *words)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return json.loads(run.stdout)
+
+    def test_an_empty_prompt_is_a_prompt(self):
+        self.assertFalse(self.report("--prompt", "")["random_weights"])
+        report = self.report("--prompt", "", "--random")
+        self.assertTrue(report["random_weights"])
+        self.assertEqual(report["text_tokens"], 40)
+
+    def refused(self, status, text, *words):
+        run = bench(*words)
+        self.assertEqual(run.returncode, status, run.stderr)
+        self.assertIn(text, run.stderr)
+        self.assertEqual(len(run.stderr.strip().splitlines()), 1, run.stderr)
+        self.assertEqual(run.stdout, "")
+
+    def test_refusals(self):
+        self.refused(1, "precision 'half': expected auto, fp32", "--precision", "half")
+        self.refused(1, "no preview_vae", "--tiny-vae")
+        self.refused(2, "did you mean '--no-vae'", "--no-vea")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)

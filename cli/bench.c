@@ -251,6 +251,20 @@ static int leave_out(struct bench *b)
     return rc;
 }
 
+/* Where pictures go, and what encodes them. */
+static int open_pictures(struct bench *b)
+{
+    const struct kt_engine_info *info = &b->info;
+    b->picture_bytes = (size_t)info->width * (size_t)info->height * 3 / 2;
+    b->pictures =
+        device(b)->k.host_alloc(device(b)->q, b->picture_bytes * (size_t)info->frames_per_latent);
+    if (!b->pictures) {
+        return kt_fail(&b->err, -ENOMEM, "pictures: out of memory");
+    }
+    int rc = kt_bench_encoder_open(&b->encoder, info->width, info->height, info->fps);
+    return rc < 0 ? kt_fail(&b->err, rc, "encoder: %s", strerror(-rc)) : 0;
+}
+
 static int open_bench(struct bench *b)
 {
     struct kt_engine_params p = {
@@ -275,12 +289,7 @@ static int open_bench(struct bench *b)
     }
     b->r.precision = device(b)->f8 ? "fp8" : device(b)->k.act_dtype == KT_F32 ? "fp32" : "bf16";
     kt_engine_get_info(b->r.e, &b->info);
-    b->picture_bytes = (size_t)b->info.width * (size_t)b->info.height * 3 / 2;
-    b->pictures =
-        device(b)->k.host_alloc(device(b)->q, b->picture_bytes * (size_t)b->info.frames_per_latent);
-    return b->pictures
-               ? kt_bench_encoder_open(&b->encoder, b->info.width, b->info.height, b->info.fps)
-               : kt_fail(&b->err, -ENOMEM, "pictures: out of memory");
+    return b->no_vae ? 0 : open_pictures(b);
 }
 
 static int run(struct bench *b, int64_t start_ns)

@@ -10,8 +10,8 @@
 struct kt_bench_encoder;
 
 int kt_bench_encoder_open(struct kt_bench_encoder **e, int width, int height, int fps);
-void kt_bench_encoder_close(struct kt_bench_encoder **e); /* NULL and *NULL accepted */
-const char *kt_bench_encoder_name(const struct kt_bench_encoder *e);
+void kt_bench_encoder_close(struct kt_bench_encoder **e);            /* NULL and *NULL accepted */
+const char *kt_bench_encoder_name(const struct kt_bench_encoder *e); /* "none" of NULL */
 
 /* Encodes one I420 picture; returns its bytes, or a negative errno. */
 int kt_bench_encoder_run(struct kt_bench_encoder *e, const uint8_t *i420);

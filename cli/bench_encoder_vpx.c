@@ -45,7 +45,7 @@ void kt_bench_encoder_close(struct kt_bench_encoder **out)
 
 const char *kt_bench_encoder_name(const struct kt_bench_encoder *e)
 {
-    return "vp8";
+    return e ? "vp8" : "none";
 }
 
 int kt_bench_encoder_run(struct kt_bench_encoder *e, const uint8_t *i420)

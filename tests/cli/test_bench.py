@@ -25,6 +25,19 @@ class Bench(unittest.TestCase):
         self.assertTrue(report["random_weights"])
         self.assertEqual(report["text_tokens"], 40)
 
+    def test_what_is_left_out(self):
+        report = self.report("--no-vae", "--no-text")
+        self.assertEqual([report[key] for key in ("width", "height", "encoder", "encoded_bytes_per_s", "fps_end_to_end")],
+                         [0, 0, "none", 0, 0])
+        self.assertNotIn("decoded i420", report["device_memory_mib"])
+        self.assertGreater(report["stage_ms"]["denoise_block"], 0)
+        for stage in ("vae_decode", "convert", "encode"):
+            self.assertEqual(report["stage_ms"][stage], 0)
+        whole = self.report()
+        self.assertEqual((whole["width"], whole["height"]), (192, 112))
+        self.assertIn("decoded i420", whole["device_memory_mib"])
+        self.assertGreater(whole["stage_ms"]["vae_decode"], 0)
+
     def refused(self, status, text, *words):
         run = bench(*words)
         self.assertEqual(run.returncode, status, run.stderr)

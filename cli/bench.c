@@ -109,15 +109,22 @@ static int decode_and_encode(struct bench *b, struct kt_timeline *t)
     return 0;
 }
 
+/* The latents that have no pictures yet. */
+static int decode_rest(struct bench *b, struct kt_timeline *t)
+{
+    int rc = 0;
+    while (rc == 0 && !b->no_vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
+        rc = decode_and_encode(b, t);
+    }
+    return rc;
+}
+
 static int make_block(struct bench *b, struct kt_timeline *t)
 {
     int64_t start = kt_now_ns();
     int rc = kt_timeline_block(t, b->r.steps, &b->err);
     add(b, &b->r.block, start);
-    while (rc == 0 && !b->no_vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
-        rc = decode_and_encode(b, t);
-    }
-    return rc;
+    return rc < 0 ? rc : decode_rest(b, t);
 }
 
 /* From process start to the first encoded picture, without warm-up: what a newcomer waits for. */
@@ -203,9 +210,7 @@ static int count_block(struct bench *b, struct kt_timeline *t)
     uint64_t allocs = device(b)->stats.allocs;
     kt_device_queue_stats(device(b), &before);
     int rc = kt_timeline_block(t, b->r.steps, &b->err);
-    while (rc == 0 && !b->no_vae && kt_timeline_decoded(t) < kt_timeline_latents(t)) {
-        rc = decode_and_encode(b, t);
-    }
+    rc = rc < 0 ? rc : decode_rest(b, t);
     kt_device_queue_stats(device(b), &after);
     b->r.device_allocs_per_block = device(b)->stats.allocs - allocs;
     *d = (struct kt_queue_stats){.launches = after.launches - before.launches,
@@ -287,7 +292,7 @@ static int open_bench(struct bench *b)
     if (rc < 0) {
         return rc;
     }
-    b->r.precision = device(b)->f8 ? "fp8" : device(b)->k.act_dtype == KT_F32 ? "fp32" : "bf16";
+    b->r.precision = kt_precision_name(kt_device_precision(device(b)));
     kt_engine_get_info(b->r.e, &b->info);
     return b->no_vae ? 0 : open_pictures(b);
 }

@@ -43,6 +43,9 @@ struct kt_device {
 int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error *err);
 const char *kt_precision_name(enum kt_precision p);
 
+/* What the device computes in: never AUTO, and FP8_EMULATED where FP8 is emulated. */
+enum kt_precision kt_device_precision(const struct kt_device *dev);
+
 /* Opens the device. Errors: -EINVAL unknown kind, or a precision that it has not; -ENOTSUP a kind
  * that this build has not; -ENODEV no such card; -ENOMEM. */
 int kt_device_open(struct kt_device **dev, const struct kt_device_params *p, struct kt_error *err);

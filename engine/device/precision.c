@@ -21,3 +21,12 @@ const char *kt_precision_name(enum kt_precision p)
 {
     return PRECISIONS[p];
 }
+
+enum kt_precision kt_device_precision(const struct kt_device *dev)
+{
+    const int wide = dev->k.act_dtype == KT_F32;
+    if (dev->f8) {
+        return wide ? KT_PRECISION_FP8_EMULATED : KT_PRECISION_FP8;
+    }
+    return wide ? KT_PRECISION_FP32 : KT_PRECISION_BF16;
+}

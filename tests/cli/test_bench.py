@@ -38,6 +38,10 @@ class Bench(unittest.TestCase):
         self.assertIn("decoded i420", whole["device_memory_mib"])
         self.assertGreater(whole["stage_ms"]["vae_decode"], 0)
 
+    def test_precision_is_told_as_it_is(self):
+        for asked, told in (("auto", "fp32"), ("fp32", "fp32"), ("fp8", "fp8-emulated"), ("fp8-emulated", "fp8-emulated")):
+            self.assertEqual(self.report("--precision", asked, "--no-vae", "--no-text")["precision"], told)
+
     def refused(self, status, text, *words):
         run = bench(*words)
         self.assertEqual(run.returncode, status, run.stderr)

@@ -127,7 +127,7 @@ static int self_qkv(struct kt_dit *d, const struct kt_dit_pass *p, int layer, co
     return kt_dit_store(d, p, layer, cos, sin);
 }
 
-/* Reads turned queries in d->h, leaves the output in d->qkv. */
+/* Turned queries are read from d->h; y must not be there. */
 static int attend_window(struct kt_dit *d, const struct kt_dit_pass *p, int layer, void *y)
 {
     const struct kt_dit_scales *s = &d->layers[layer].scales;

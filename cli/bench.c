@@ -359,7 +359,7 @@ int kt_command_bench(int argc, char **argv)
         {"seconds", KT_OPTION_NUMBER, &b->seconds, 0.1, 3600, "how long to measure (10)"},
         {"steps", KT_OPTION_INT, &b->r.steps, 0, 16, "denoising steps, 0: the model's list"},
         {"device", KT_OPTION_TEXT, &b->device, 0, 0, "cpu, cuda or cuda:N (cpu)"},
-        {"precision", KT_OPTION_TEXT, &b->precision_word, 0, 0, "fp32, bf16 or fp8 (the device's)"},
+        {"precision", KT_OPTION_TEXT, &b->precision_word, 0, 0, KT_PRECISION_LIST("") " (auto)"},
         {"threads", KT_OPTION_INT, &b->threads, 0, 1024, "CPU threads, 0: all cores"},
         {"reference", KT_OPTION_FLAG, &b->reference, 0, 0, "plain C kernels only"},
         {"random", KT_OPTION_FLAG, &b->r.random, 0, 0,

@@ -276,7 +276,7 @@ int kt_command_generate(int argc, char **argv)
         {"seed", KT_OPTION_TEXT, &g.seed_text, 0, 0, "64-bit seed (7)"},
         {"steps", KT_OPTION_INT, &g.steps, 0, 16, "denoising steps, 0: the model's list"},
         {"device", KT_OPTION_TEXT, &g.device, 0, 0, "cpu, cuda or cuda:N (cpu)"},
-        {"precision", KT_OPTION_TEXT, &g.precision, 0, 0, "fp32, bf16 or fp8 (the device's)"},
+        {"precision", KT_OPTION_TEXT, &g.precision, 0, 0, KT_PRECISION_LIST("") " (auto)"},
         {"threads", KT_OPTION_INT, &g.threads, 0, 1024, "CPU threads, 0: all cores"},
         {"output", KT_OPTION_TEXT, &g.output, 0, 0,
          "or -o: file.webm, .y4m or .png (contact sheet)"},

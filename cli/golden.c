@@ -461,7 +461,7 @@ int kt_command_golden(int argc, char **argv)
     }
     if (!g.dir) {
         fprintf(stderr, "usage: kinetype golden [--reference] [--device cpu|cuda|cuda:N] "
-                        "[--precision fp32|bf16|fp8] [--bound X] DIR\n");
+                        "[--precision WORD] [--bound X] DIR\n");
         return 2;
     }
     int rc = run_case(&g);

@@ -330,7 +330,7 @@ int kt_command_pictures(int argc, char **argv)
         {"output", KT_OPTION_TEXT, &p.output, 0, 0, "or -o: raw I420 pictures, take by take"},
         {"model", KT_OPTION_TEXT, &p.model, 0, 0, "model directory (models/demo)"},
         {"device", KT_OPTION_TEXT, &p.device, 0, 0, "cpu or cuda (cpu)"},
-        {"precision", KT_OPTION_TEXT, &p.precision_word, 0, 0, "fp32, bf16 or fp8 (the device's)"},
+        {"precision", KT_OPTION_TEXT, &p.precision_word, 0, 0, KT_PRECISION_LIST("") " (auto)"},
         {"steps", KT_OPTION_INT, &p.steps, 0, 16, "denoising steps, 0: the model's list"},
         {"threads", KT_OPTION_INT, &p.threads, 0, 1024, "CPU threads a worker, 0: all cores"},
         {"workers", KT_OPTION_INT, &p.workers, 1, WORKERS_MAX,

@@ -206,8 +206,7 @@ static int set_precision(struct kt_serve_config *c, const struct key *k, const j
     const char *s = json_string_value(v);
     struct kt_error ignored;
     if (!s || kt_precision_parse(&c->precision, s, &ignored) < 0) {
-        return refuse(p, k, "\"auto\", \"fp32\", \"bf16\" or \"fp8\"", s ? s : "something else",
-                      err);
+        return refuse(p, k, KT_PRECISION_LIST("\""), s ? s : "something else", err);
     }
     return 0;
 }

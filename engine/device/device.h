@@ -39,7 +39,12 @@ struct kt_device {
     size_t block_count, block_max;
 };
 
-/* "auto", "fp32", "bf16", "fp8" or "fp8-emulated". -EINVAL for another word. */
+/* The words for precisions, for messages and help: `quote` stands around each. */
+#define KT_PRECISION_LIST(quote)                                                                   \
+    quote "auto" quote ", " quote "fp32" quote ", " quote "bf16" quote ", " quote "fp8" quote      \
+          " or " quote "fp8-emulated" quote
+
+/* One of these words. -EINVAL for another. */
 int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error *err);
 const char *kt_precision_name(enum kt_precision p);
 

@@ -13,8 +13,7 @@ int kt_precision_parse(enum kt_precision *out, const char *word, struct kt_error
             return 0;
         }
     }
-    return kt_fail(err, -EINVAL, "precision '%s': expected auto, fp32, bf16, fp8 or fp8-emulated",
-                   word);
+    return kt_fail(err, -EINVAL, "precision '%s': expected " KT_PRECISION_LIST(""), word);
 }
 
 const char *kt_precision_name(enum kt_precision p)

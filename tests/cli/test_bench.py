@@ -38,6 +38,19 @@ class Bench(unittest.TestCase):
         self.assertIn("decoded i420", whole["device_memory_mib"])
         self.assertGreater(whole["stage_ms"]["vae_decode"], 0)
 
+    def test_every_word_for_a_precision_is_one(self):
+        listed = bench("--precision", "half").stderr.partition("expected ")[2].strip()
+        words = listed.replace(" or ", ", ").split(", ")
+        self.assertEqual(len(words), 5)
+        for command in ("bench", "generate", "pictures"):
+            run = subprocess.run([KINETYPE, command, "--help"], capture_output=True, text=True, timeout=60)
+            if "not in this build" not in run.stderr:
+                self.assertIn(listed, run.stdout + run.stderr)
+        for word in words:  # a model that is not there: refused later than the word
+            run = subprocess.run([KINETYPE, "bench", "nowhere", "--precision", word], capture_output=True, text=True,
+                                 timeout=60)
+            self.assertIn("nowhere", run.stderr)
+
     def test_precision_is_told_as_it_is(self):
         for asked, told in (("auto", "fp32"), ("fp32", "fp32"), ("fp8", "fp8-emulated"), ("fp8-emulated", "fp8-emulated")):
             self.assertEqual(self.report("--precision", asked, "--no-vae", "--no-text")["precision"], told)

@@ -109,6 +109,7 @@ static void wrong_values_are_named(void **state)
         {"{\"codecs\": []}", "codecs"},
         {"{\"log\": \"loud\"}", "log: expected \"error\""},
         {"{\"precision\": \"int4\"}", "precision: expected \"auto\", \"fp32\""},
+        {"{\"precision\": \"int4\"}", "\"fp8\" or \"fp8-emulated\", found int4"},
         {"{\"seed\": 7}", "seed: expected a string"},
         {"{\"seed\": \"18446744073709551616\"}", "seed"},
         {"{\"origins\": \"x\"}", "origins: expected an array"},

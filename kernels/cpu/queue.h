@@ -5,6 +5,7 @@
 #ifndef KT_KERNELS_CPU_QUEUE_H
 #define KT_KERNELS_CPU_QUEUE_H
 
+#include "kernels/conv_shape.h"
 #include "kernels/kernels.h"
 
 struct kt_queue {
@@ -47,19 +48,5 @@ struct kt_conv {
 
 /* n values of dtype F32, F16 or BF16 into fp32. -EINVAL for another dtype. */
 int kt_cpu_to_f32(float *dst, const void *src, enum kt_dtype dtype, size_t n);
-
-int kt_conv_desc_is_valid(const struct kt_conv_desc *d);
-
-/* What a convolution call covers. `past` frames come before x; `h_in`, `w_in` are what the filter
- * sees. */
-struct kt_conv_shape {
-    int past;       /* frames before x: kt - 1 if causal, else 0 */
-    int h_in, w_in; /* doubled if the convolution upsamples */
-    int t_out, h_out, w_out;
-};
-
-/* -EINVAL where the input is too small for the filter. */
-int kt_conv_shape_of(struct kt_conv_shape *s, const struct kt_conv_desc *d,
-                     const struct kt_conv_args *a);
 
 #endif

@@ -1,6 +1,7 @@
 /* Convolutions: the fast kernels take the shapes they know; everything else goes to the generic
  * one. */
 #include "kernels/cuda/conv.h"
+#include "kernels/conv_shape.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/queue.h"
 
@@ -17,13 +18,6 @@ void ktc_conv_destroy(struct kt_conv **c)
     cudaFree((*c)->bias);
     free(*c);
     *c = NULL;
-}
-
-static int desc_is_valid(const struct kt_conv_desc *d)
-{
-    return d->c_in > 0 && d->c_out > 0 && d->kt > 0 && d->kh > 0 && d->kw > 0 && d->st > 0 &&
-           d->sh > 0 && d->sw > 0 && d->pad_top >= 0 && d->pad_bottom >= 0 && d->pad_left >= 0 &&
-           d->pad_right >= 0 && d->weight && (!d->causal || d->st == 1) && ktc_dtype_size(d->dtype);
 }
 
 /* [c_out, c_in, taps] as checkpoints have it to [taps, c_in, c_out] */
@@ -63,7 +57,7 @@ static int load_fast(struct kt_conv *c, struct kt_queue *q, const struct kt_conv
 
 int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv_desc *d)
 {
-    if (!c || !q || !d || !desc_is_valid(d)) {
+    if (!c || !q || !d || !kt_conv_desc_is_valid(d) || !ktc_dtype_size(d->dtype)) {
         return -EINVAL;
     }
     struct kt_conv *made = calloc(1, sizeof(*made));
@@ -87,29 +81,24 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
     return 0;
 }
 
-/* -EINVAL where the input is too small for the filter. */
-static int call_of(struct ktc_conv_call *s, const struct kt_conv *c, const struct kt_conv_args *a)
+static int call_of(struct ktc_conv_call *call, const struct kt_conv *c,
+                   const struct kt_conv_args *a)
 {
-    const struct kt_conv_desc *d = &c->d;
-    if (a->t_in < 1 || a->h < 1 || a->w < 1 || (a->past && !d->causal)) {
-        return -EINVAL;
+    struct kt_conv_shape s;
+    int rc = kt_conv_shape_of(&s, &c->d, a);
+    if (rc == 0) {
+        *call = (struct ktc_conv_call){.d = &c->d,
+                                       .a = a,
+                                       .weight = c->weight,
+                                       .bias = c->bias,
+                                       .past = s.past,
+                                       .h_in = s.h_in,
+                                       .w_in = s.w_in,
+                                       .t_out = s.t_out,
+                                       .h_out = s.h_out,
+                                       .w_out = s.w_out};
     }
-    *s = (struct ktc_conv_call){.d = d,
-                                .a = a,
-                                .weight = c->weight,
-                                .bias = c->bias,
-                                .past = d->causal ? d->kt - 1 : 0,
-                                .h_in = d->upsample ? 2 * a->h : a->h,
-                                .w_in = d->upsample ? 2 * a->w : a->w};
-    const int t = a->t_in + s->past - d->kt, h = s->h_in + d->pad_top + d->pad_bottom - d->kh;
-    const int w = s->w_in + d->pad_left + d->pad_right - d->kw;
-    if (t < 0 || h < 0 || w < 0) {
-        return -EINVAL;
-    }
-    s->t_out = t / d->st + 1;
-    s->h_out = h / d->sh + 1;
-    s->w_out = w / d->sw + 1;
-    return 0;
+    return rc;
 }
 
 int ktc_conv(struct kt_queue *q, const struct kt_conv *c, const struct kt_conv_args *a)

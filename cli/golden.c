@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "engine/engine.h"
+#include "engine/probe.h"
 #include "engine/sched/timestep.h"
 #include "engine/text/text_encoder.h"
 #include "engine/vae/vae.h"

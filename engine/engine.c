@@ -14,6 +14,8 @@ enum {
     KT_CONTEXTS_DEFAULT = 16,
     KT_UNBOUNDED_DEFAULT = 64,
     KT_TAILS_DEFAULT = 6, /* decode lead 2 + send lead 2, and the state before and after */
+    KT_SLACK_BLOCKS = 3,  /* playhead to the newest latent: send lead 2, decode lead 2, a block
+                             ahead of that; and one more */
 };
 
 static int open_weights(struct kt_safetensors **st, const struct kt_engine *e, const char *dir,
@@ -57,8 +59,8 @@ static int open_text(struct kt_engine *e, const char *dir, struct kt_error *err)
     return rc;
 }
 
-/* The tail pool is sized for every timeline's kept positions, one being written, and one per
- * snapshot. */
+/* The tail pool is sized for every timeline's kept positions, one being written, and what a
+ * snapshot keeps. */
 static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
 {
     struct kt_safetensors *st = NULL;
@@ -76,7 +78,7 @@ static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
         .weights = st,
         .latent_h = e->config.dit.latent_h,
         .latent_w = e->config.dit.latent_w,
-        .tails_max = e->timelines_max * (e->tails_kept + 1) + e->snapshots_max,
+        .tails_max = e->timelines_max * (e->tails_kept + 1) + e->snapshots_max * KT_SNAPSHOT_TAILS,
     };
     rc = kt_vae_open(&e->vae, e->dev, &p, err);
     kt_safetensors_close(&st);
@@ -114,13 +116,14 @@ static int init_shape(struct kt_engine *e, const struct kt_engine_params *p, str
     int unbounded = p->unbounded_frames_max ? p->unbounded_frames_max : KT_UNBOUNDED_DEFAULT;
     e->shape.window = s->local_attn_size > 0 ? s->local_attn_size : unbounded;
     e->shape.sink = s->local_attn_size > 0 ? s->sink_size : 0;
-    e->shape.slack = 2 * s->num_frame_per_block;
-    if (e->shape.window > KT_SLOTS_MAX || e->shape.slack > KT_SLACK_MAX ||
+    e->shape.slack = KT_SLACK_BLOCKS * s->num_frame_per_block;
+    if (e->shape.window > KT_SLOTS_MAX || s->num_frame_per_block > KT_SLACK_MAX / 2 ||
         e->shape.sink > KT_SINK_MAX) {
         return kt_fail(err, -EINVAL, "window %d, sink %d, block %d: at most %d, %d, %d",
                        e->shape.window, e->shape.sink, s->num_frame_per_block, KT_SLOTS_MAX,
                        KT_SINK_MAX, KT_SLACK_MAX / 2);
     }
+    e->shape.slack = e->shape.slack < KT_SLACK_MAX ? e->shape.slack : KT_SLACK_MAX;
     if (e->shape.sink + s->num_frame_per_block > e->shape.window) {
         return kt_fail(err, -EINVAL, "local_attn_size %d: expected at least sink_size + block = %d",
                        e->shape.window, e->shape.sink + s->num_frame_per_block);
@@ -128,11 +131,15 @@ static int init_shape(struct kt_engine *e, const struct kt_engine_params *p, str
     return 0;
 }
 
+/* Timelines never run dry, however far apart they are: each has its own window, its slack and the
+ * block being committed, and one of them a recache. Snapshots share with the timeline they were
+ * taken of and with each other; what one keeps for itself alone is counted as its slack, and
+ * whoever takes more watches pages_used. */
 static int init_pools(struct kt_engine *e, struct kt_error *err)
 {
     int block = e->config.sampler.num_frame_per_block;
     int lists = e->shape.window + e->shape.slack + block;
-    int extra = e->snapshots_max * block + e->shape.window;
+    int extra = e->snapshots_max * e->shape.slack + e->shape.window;
     e->latent_floats = (size_t)e->config.dit.in_dim * (size_t)e->config.dit.latent_h *
                        (size_t)e->config.dit.latent_w;
     int rc = kt_slab_init(&e->pages, e->dev, kt_dit_page_bytes(e->dit),
@@ -141,6 +148,8 @@ static int init_pools(struct kt_engine *e, struct kt_error *err)
         rc = kt_slab_init(&e->clean, e->dev, e->latent_floats * sizeof(float),
                           e->timelines_max * lists + extra, "clean latents");
     }
+    e->latent_host = malloc(e->latent_floats * sizeof(float));
+    rc = e->latent_host ? rc : -ENOMEM;
     return rc < 0 ? kt_fail(err, rc, "page pool: out of device memory") : 0;
 }
 
@@ -280,6 +289,7 @@ void kt_engine_close(struct kt_engine **engine)
     }
     free(e->contexts);
     free(e->context_texts);
+    free(e->latent_host);
     kt_vae_close(&e->vae);
     kt_dit_close(&e->dit);
     kt_text_encoder_close(&e->encoder);
@@ -312,8 +322,12 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
         .tokens_per_latent = kt_dit_tokens(e->dit),
         .page_bytes = e->pages.item_bytes,
         .tail_bytes = e->vae_info.tail_bytes,
+        .window = e->shape.window,
+        .sink = e->shape.sink,
+        .slack = e->shape.slack,
         .pages_max = e->pages.count,
         .pages_used = e->pages.used,
+        .tails_max = e->vae ? kt_vae_tails_max(e->vae) : 0,
         .tails_used = e->vae ? kt_vae_tails_in_use(e->vae) : 0,
         .snapshot_bytes_copied = e->snapshot_bytes_copied,
     };

@@ -47,7 +47,8 @@ struct kt_engine_info {
     int block_latents; /* latents per block */
     int tokens_per_latent;
     size_t page_bytes, tail_bytes;
-    int pages_max, pages_used, tails_used;
+    int window, sink, slack; /* latents; a timeline can be rewound by `slack` at most */
+    int pages_max, pages_used, tails_max, tails_used;
     int snapshots_used, contexts_used;
     uint64_t snapshot_bytes_copied; /* by snapshot and restore since open: stays 0 */
 };
@@ -78,6 +79,11 @@ int kt_context_from_rows(struct kt_engine *e, struct kt_context **ctx, const flo
 /* From n token ids, 1 <= n <= the encoder's text_len: measuring, tests. Errors: as from_text. */
 int kt_context_from_ids(struct kt_engine *e, struct kt_context **ctx, const int32_t *ids, int n,
                         struct kt_error *err);
+/* `weight` (0..1) of b's encoder rows and the rest of a's, interpolated row by row (a missing row
+ * counts as zero, as the model pads): one stage of a blend. a and b must come from text, ids or
+ * rows. Errors: -EINVAL, -ENOBUFS. */
+int kt_context_blend(struct kt_engine *e, struct kt_context **ctx, const struct kt_context *a,
+                     const struct kt_context *b, float weight, struct kt_error *err);
 struct kt_context *kt_context_ref(struct kt_context *c);
 void kt_context_unref(struct kt_context **c);
 
@@ -112,10 +118,6 @@ int kt_timeline_block_step(struct kt_timeline *t, struct kt_error *err);
  * -ENOBUFS leaves the block in flight. */
 int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err);
 void kt_timeline_block_abandon(struct kt_timeline *t);
-/* Between begin and commit: the noise the block starts from and its fresh noises are the model's
- * counter-based ones unless given here (host, fp32, [block, in_dim, h, w]); `renoise` holds steps -
- * 1 of them. For golden cases and tests. */
-int kt_timeline_block_set_noise(struct kt_timeline *t, const float *noise, const float *renoise);
 
 /* begin, all steps, commit. */
 int kt_timeline_block(struct kt_timeline *t, int steps, struct kt_error *err);
@@ -132,11 +134,8 @@ void kt_timeline_get_progress(const struct kt_timeline *t, struct kt_timeline_pr
 /* Copies finished latent `index` [out_dim, h, w] to the host. Only the last `window` latents (and
  * those not decoded yet) are kept: -ERANGE. */
 int kt_timeline_latent(const struct kt_timeline *t, int64_t index, float *out);
-
-/* Layer `layer`'s cached K and V in slot order [slots * tokens, heads, head_dim] (host, fp32), keys
- * as cached: rotated when RoPE is absolute, unrotated when relative. Returns the number of slots.
- * For golden cases and tests. */
-int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v);
+/* Its kt_hash64 as host fp32: what the decision log says of a latent. Errors: as above. */
+int kt_timeline_latent_hash(const struct kt_timeline *t, int64_t index, uint64_t *hash);
 
 /* Decodes the next undecoded latent to I420 frames (frame_bytes apart, planes dense) in host memory
  * `i420`, at most frames_per_latent of them. Returns the number of frames, or -EAGAIN when nothing
@@ -145,23 +144,45 @@ int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                        struct kt_error *err);
 /* Milliseconds the last kt_timeline_decode spent on colour conversion and copy-out. */
 double kt_engine_convert_ms(const struct kt_engine *e);
-/* The same, but raw planar RGB (host, fp32), as golden cases list it. */
-int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err);
 
 /* Forgets every latent from `at` on, as if it had never been made: blocks need not start at
  * multiples of the block size, so a cut may fall inside one. A block in flight is abandoned.
- * Possible back to the last switch and as far as pages and tails are kept (about two blocks):
- * -ERANGE beyond, with the timeline unchanged. Copies nothing. */
+ * Possible back to the last switch, by `slack` latents (three blocks) of which 5 may have been
+ * decoded; a stream shorter than that, to its start. -ERANGE beyond, with the timeline unchanged.
+ * Copies nothing. */
 int kt_timeline_rewind(struct kt_timeline *t, int64_t at, struct kt_error *err);
 
-/* The last step's predicted flow v [block, out_dim, h, w] (host, fp32), for golden cases. -EINVAL
- * without one. */
-int kt_timeline_flow(const struct kt_timeline *t, float *out);
+/* A new timeline with the past of `t` up to latent `at` and its own future; t is unchanged, also
+ * its block in flight. By reference: copies nothing. Errors: -ENOBUFS; -ERANGE as rewind. */
+int kt_timeline_branch(const struct kt_timeline *t, struct kt_timeline **branch, int64_t at,
+                       struct kt_error *err);
+
+/* A timeline from cold latents (docs/design.md, cold checkpoint): `window` [n, in_dim, h, w] (host,
+ * fp32) are the latents [at - n, at), `sink` the first sink_size latents of the stream, made under
+ * `sink_context`; n >= min(at, window - sink). The sink's pages are made under its own context, the
+ * rest recached under `context`, and the VAE's tail by decoding the last latents again: close to,
+ * not the same bits as, never having stopped. Errors: -EINVAL, -ENOBUFS. */
+struct kt_cold {
+    int64_t at;
+    int n;
+    const float *window, *sink;
+    struct kt_context *context, *sink_context;
+    uint64_t seed;
+};
+int kt_timeline_resume(struct kt_engine *e, struct kt_timeline **t, const struct kt_cold *cold,
+                       struct kt_error *err);
+
+/* The first latent of the block in flight as far as the last step knows it (x0 = x - sigma v),
+ * decoded by the preview VAE where the model has one, else by its VAE, at the VAE's size, to I420.
+ * Changes nothing. Returns the number of frames. Errors: -EINVAL before the first step, -ENOTSUP.
+ */
+int kt_timeline_preview(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
+                        struct kt_error *err);
 
 /* ---- snapshots: pages, latents, tail and position by reference; 0 bytes of tensors copied ---- */
 
-/* Takes the state between blocks. Errors: -EBUSY while a block is in flight; -ENOBUFS when every
- * snapshot is in use. */
+/* Takes the state between blocks; decoding can be taken back by one latent from it, not more.
+ * Errors: -EBUSY while a block is in flight; -ENOBUFS when every snapshot is in use. */
 int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **s, struct kt_error *err);
 struct kt_snapshot *kt_snapshot_ref(struct kt_snapshot *s);
 void kt_snapshot_unref(struct kt_snapshot **s);

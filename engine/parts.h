@@ -11,6 +11,8 @@
 #include "engine/text/tokenizer.h"
 #include "engine/vae/vae.h"
 
+enum { KT_SNAPSHOT_TAILS = 2 }; /* tails a snapshot keeps: at 832x480 one is 1.9 GB */
+
 struct kt_context {
     struct kt_engine *engine;
     struct kt_dit_context dit;
@@ -69,6 +71,7 @@ struct kt_engine {
     float *rgb;           /* [f32] [frames_per_latent, 3, height, width] */
     uint8_t *i420;        /* device, frames_per_latent frames */
     size_t latent_floats; /* in_dim * latent_h * latent_w */
+    float *latent_host;   /* latent_floats, for hashing */
     uint64_t snapshot_bytes_copied;
     double convert_ms;
 };

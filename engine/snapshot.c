@@ -21,6 +21,7 @@ int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **out, struct
             s->seed = t->seed;
             s->context = kt_context_ref(t->context);
             kt_history_copy(&s->history, &t->history);
+            kt_history_trim_tails(&s->history, KT_SNAPSHOT_TAILS);
             e->snapshot_bytes_copied += e->dev->stats.bytes_copied - copied;
             *out = s;
             return 0;
@@ -71,6 +72,29 @@ int kt_timeline_restore(struct kt_timeline *t, const struct kt_snapshot *s, stru
     kt_context_unref(&old);
     t->seed = s->seed;
     e->snapshot_bytes_copied += e->dev->stats.bytes_copied - copied;
+    return 0;
+}
+
+int kt_timeline_branch(const struct kt_timeline *t, struct kt_timeline **out, int64_t at,
+                       struct kt_error *err)
+{
+    struct kt_engine *e = t->engine;
+    struct kt_timeline *b = NULL;
+    uint64_t copied = e->dev->stats.bytes_copied;
+    int rc = kt_timeline_create(e, &b, t->seed, t->context, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kt_history_copy(&b->history, &t->history);
+    rc = kt_history_rewind(&b->history, &e->shape, at);
+    e->snapshot_bytes_copied += e->dev->stats.bytes_copied - copied;
+    if (rc < 0) {
+        kt_timeline_destroy(&b);
+        return kt_fail(err, rc,
+                       "branch: latent %lld of %lld is not kept, or cannot be gone back to",
+                       (long long)at, (long long)t->history.latents);
+    }
+    *out = b;
     return 0;
 }
 

@@ -5,7 +5,9 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "engine/parts.h"
+#include "engine/probe.h"
 
 /* Noise is keyed by (seed, latent, step), so a latent made again draws the same noise
  * (docs/design.md, invariant 1). */
@@ -373,6 +375,16 @@ int kt_timeline_latent(const struct kt_timeline *t, int64_t index, float *out)
     return clean ? kt_device_download(t->engine->dev, out, clean->data,
                                       t->engine->latent_floats * sizeof(float))
                  : -ERANGE;
+}
+
+int kt_timeline_latent_hash(const struct kt_timeline *t, int64_t index, uint64_t *hash)
+{
+    struct kt_engine *e = t->engine;
+    int rc = kt_timeline_latent(t, index, e->latent_host);
+    if (rc == 0) {
+        *hash = kt_hash64(e->latent_host, e->latent_floats * sizeof(float), 0);
+    }
+    return rc;
 }
 
 int kt_timeline_flow(const struct kt_timeline *t, float *out)

@@ -144,21 +144,32 @@ void kt_history_apply_recache(struct kt_history *h, const struct kt_window_shape
     h->floor = h->latents;
 }
 
+/* How many latents can be taken off the end: all rolling pages, and then the sink's too where it is
+ * the start of the stream and nothing between them is gone. */
+static int64_t removable(const struct kt_history *h)
+{
+    int whole = h->latents == h->page_count + h->sink_count;
+    return h->page_count + (whole ? h->sink_count : 0);
+}
+
 int kt_history_rewind(struct kt_history *h, const struct kt_window_shape *w, int64_t at)
 {
     int64_t back = h->latents - at, undecode = h->decoded > at ? h->decoded - at : 0;
-    int64_t rolling_needed =
-        at - w->sink < w->window - w->sink ? at - w->sink : w->window - w->sink;
+    int64_t rolling = at > w->sink ? at - w->sink : 0;
+    int64_t rolling_needed = rolling < w->window - w->sink ? rolling : w->window - w->sink;
     int64_t clean_needed = at < w->window ? at : w->window;
-    if (back < 0 || at < h->floor || at < w->sink || back > h->page_count ||
-        h->page_count - back < rolling_needed || h->clean_count - back < clean_needed) {
+    if (back < 0 || at < 0 || at < h->floor || back > removable(h) ||
+        (rolling > 0 && h->page_count - back < rolling_needed) ||
+        h->clean_count - back < clean_needed) {
         return -ERANGE;
     }
     /* Position p stands before tails[p - decoded + tail_count - 1]; position 0 needs no tail. */
     if (undecode > 0 && undecode >= h->tail_count && at > 0) {
         return -ERANGE;
     }
-    drop_back(h->pages, &h->page_count, (int)back);
+    int from_pages = back < h->page_count ? (int)back : h->page_count;
+    drop_back(h->pages, &h->page_count, from_pages);
+    drop_back(h->sink, &h->sink_count, (int)back - from_pages);
     drop_back(h->clean, &h->clean_count, (int)back);
     for (int64_t i = 0; i < undecode && h->tail_count > 0; i++) {
         kt_vae_tail_unref(&h->tails[--h->tail_count]);
@@ -177,6 +188,13 @@ struct kt_slab_item *kt_history_clean(const struct kt_history *h, int64_t index)
 struct kt_vae_tail *kt_history_tail(const struct kt_history *h)
 {
     return h->tail_count ? h->tails[h->tail_count - 1] : NULL;
+}
+
+void kt_history_trim_tails(struct kt_history *h, int kept)
+{
+    if (h->tail_count > kept) {
+        drop_tails_front(h, h->tail_count - kept);
+    }
 }
 
 void kt_history_push_tail(struct kt_history *h, struct kt_vae_tail *tail, int kept)

@@ -70,8 +70,8 @@ void kt_history_plan_recache(const struct kt_history *h, const struct kt_window_
 void kt_history_apply_recache(struct kt_history *h, const struct kt_window_shape *w,
                               const struct kt_recache_plan *plan, struct kt_slab_item **pages);
 
-/* Forgets every latent from `at` on. -ERANGE when `at` lies below the floor, in the sink, or so far
- * back that pages or the tail it needs are gone; the history is unchanged then. */
+/* Forgets every latent from `at` on. -ERANGE when `at` lies below the floor, or so far back that
+ * pages or the tail it needs are gone; the history is unchanged then. */
 int kt_history_rewind(struct kt_history *h, const struct kt_window_shape *w, int64_t at);
 
 /* The clean latent `index`, or NULL when it is no longer (or not yet) kept. */
@@ -81,5 +81,7 @@ struct kt_slab_item *kt_history_clean(const struct kt_history *h, int64_t index)
  * one it made (takes over the reference). */
 struct kt_vae_tail *kt_history_tail(const struct kt_history *h);
 void kt_history_push_tail(struct kt_history *h, struct kt_vae_tail *tail, int kept);
+/* Drops all but the newest `kept` tails: how far decoding can be taken back is what tails cost. */
+void kt_history_trim_tails(struct kt_history *h, int kept);
 
 #endif

@@ -76,6 +76,11 @@ int kt_vae_tails_in_use(const struct kt_vae *vae)
     return kt_tail_pool_in_use(vae->tails);
 }
 
+int kt_vae_tails_max(const struct kt_vae *vae)
+{
+    return kt_tail_pool_max(vae->tails);
+}
+
 /* Runs the decoder into a fresh tail and publishes it only if all went well. */
 static int decode(struct kt_vae *v, struct kt_decode_args *a, const struct kt_vae_tail *tail,
                   struct kt_vae_tail **next, struct kt_error *err)

@@ -57,6 +57,7 @@ int kt_vae_decode_untrimmed(struct kt_vae *vae, const struct kt_vae_tail *tail, 
 struct kt_vae_tail *kt_vae_tail_ref(struct kt_vae_tail *t); /* NULL accepted */
 void kt_vae_tail_unref(struct kt_vae_tail **t); /* NULL and *NULL accepted; back to the pool at 0 */
 int kt_vae_tails_in_use(const struct kt_vae *vae);
+int kt_vae_tails_max(const struct kt_vae *vae);
 
 /* Wan encoder, 1 + k * frames_per_latent frames of RGB [frames, 3, height, width] in [-1, 1]
  * ([f32], device) into latents [1 + k, z, latent_h, latent_w] ([f32], device), normalised (mean,

@@ -12,6 +12,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/parts.h" /* passes from given latents: what no public call offers */
+#include "engine/probe.h"
 
 enum {
     BLOCKS_MAX = 40,

@@ -66,15 +66,11 @@ int kt_residual_norm(const struct kt_kernels *k, struct kt_queue *q,
 
 static int rounded_weights(const struct kt_linear_desc *d, float *w, size_t count)
 {
-    float largest = 0;
     if (d->dtype != KT_F32) {
         return -ENOTSUP;
     }
     memcpy(w, d->weight, count * sizeof(*w));
-    for (size_t i = 0; i < count; i++) {
-        largest = fabsf(w[i]) > largest ? fabsf(w[i]) : largest;
-    }
-    float scale = largest > 0 ? 448.0f / largest : 1.0f;
+    float scale = kt_f8_scale_of(w, count);
     for (size_t i = 0; i < count; i++) {
         w[i] = kt_f8_round(w[i] * scale) / (scale * d->x_scale);
     }
@@ -241,10 +237,10 @@ int kt_kv_store(const struct kt_kernels *k, struct kt_queue *q, const struct kt_
 
 float kt_f8_round(float x)
 {
-    float size = fabsf(x), largest = 448.0f;
+    float size = fabsf(x);
     uint32_t bits;
-    if (!(size < largest)) {
-        return isnan(x) ? x : copysignf(largest, x);
+    if (!(size < KT_F8_LARGEST)) {
+        return isnan(x) ? x : copysignf(KT_F8_LARGEST, x);
     }
     if (size < 0x1p-6f) { /* below the normal numbers: multiples of 2^-9 */
         return copysignf(nearbyintf(size * 512.0f) / 512.0f, x);
@@ -252,5 +248,19 @@ float kt_f8_round(float x)
     memcpy(&bits, &size, sizeof(bits)); /* else three bits behind the first */
     bits = (bits + 0x7ffff + (bits >> 20 & 1)) & ~0xfffffu;
     memcpy(&size, &bits, sizeof(size));
-    return copysignf(size < largest ? size : largest, x);
+    return copysignf(size < KT_F8_LARGEST ? size : KT_F8_LARGEST, x);
+}
+
+float kt_f8_scale(float largest)
+{
+    return largest > 0 ? KT_F8_LARGEST / largest : 1.0f;
+}
+
+float kt_f8_scale_of(const float *x, size_t n)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    }
+    return kt_f8_scale(largest);
 }

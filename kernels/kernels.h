@@ -353,8 +353,14 @@ int kt_linear(const struct kt_kernels *k, struct kt_queue *q, const struct kt_li
               const struct kt_linear_args *a, int n);
 int kt_attention(const struct kt_kernels *k, struct kt_queue *q, const struct kt_attention_args *a);
 
-/* The fp32 value that e4m3 keeps of x: to nearest, ties to even, saturating at 448. */
+#define KT_F8_LARGEST 448.0f /* the largest value that e4m3 has */
+
+/* The fp32 value that e4m3 keeps of x: to nearest, ties to even, saturating. */
 float kt_f8_round(float x);
+/* The scale that takes `largest` to e4m3's; 1 for 0. */
+float kt_f8_scale(float largest);
+/* The same of the largest magnitude among n values. */
+float kt_f8_scale_of(const float *x, size_t n);
 
 /* Levels a CPU table may use, later ones over earlier; a mask bit that is clear turns the level
  * off. DNNL serves machines that SIMD does not know; AVX512 widens SIMD: alone it does nothing. A

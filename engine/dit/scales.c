@@ -14,8 +14,6 @@
 
 #include "engine/dit/parts.h"
 
-static const float LARGEST = 448.0f;
-
 /* The largest Euclidean norm of a row of a matrix, and of its bias the largest entry. */
 static int reach_of(const struct kt_dit *d, const struct kt_safetensors *st, int layer,
                     const char *name, int n, float input_norm, float *reach, struct kt_error *err)
@@ -60,11 +58,6 @@ static int norm_reach(const struct kt_dit *d, const struct kt_safetensors *st, i
     return 0;
 }
 
-static float scale_for(float reach)
-{
-    return reach > 0 ? LARGEST / reach : 1.0f;
-}
-
 static int find_layer(struct kt_dit *d, const struct kt_safetensors *st, int layer,
                       struct kt_error *err)
 {
@@ -78,13 +71,13 @@ static int find_layer(struct kt_dit *d, const struct kt_safetensors *st, int lay
         (rc = norm_reach(d, st, layer, "norm_k", &k, err)) < 0) {
         return rc;
     }
-    *s = (struct kt_dit_scales){.qkv_in = scale_for(in[0].largest),
-                                .v = scale_for(v),
-                                .ffn_in = scale_for(in[1].largest),
-                                .ffn_mid = scale_for(mid)};
+    *s = (struct kt_dit_scales){.qkv_in = kt_f8_scale(in[0].largest),
+                                .v = kt_f8_scale(v),
+                                .ffn_in = kt_f8_scale(in[1].largest),
+                                .ffn_mid = kt_f8_scale(mid)};
     if (only == 0 || only == d->head_dim) {
-        s->q = scale_for(q);
-        s->k = scale_for(k);
+        s->q = kt_f8_scale(q);
+        s->k = kt_f8_scale(k);
     }
     return 0;
 }

@@ -37,8 +37,6 @@ static void conv_desc(struct kt_conv_desc *d, int c_in, int c_out, int k_time, i
 
 /* --- causal filter --- */
 
-enum { F8_LARGEST = 448 };
-
 /* Bytes of a frame of the filter's input. */
 static size_t in_frame_bytes(const struct kt_device *dev, const struct kt_wan_causal *c)
 {
@@ -55,7 +53,7 @@ static int load_norm(struct kt_vae_build *b, struct kt_wan_causal *c, const char
     int rc = kt_vae_load_gamma(b, &c->gamma, c->c_in, 4, name, &reach);
     const struct kt_kernels *k = &b->dev->k;
     if (rc == 0 && b->f8 && reach > 0 && k->conv_takes_f8 && k->conv_takes_f8(d)) {
-        c->scale = F8_LARGEST / reach;
+        c->scale = kt_f8_scale(reach);
     }
     return rc;
 }

@@ -161,7 +161,7 @@ void ktc_filter_scales(const struct ktc_filter_plan *p, const float *weight, flo
                                                &steps[i / p->c_in / p->frames])));
             }
         }
-        scale[co] = max > 0.0f ? max / 448.0f : 1.0f;
+        scale[co] = max > 0.0f ? max / KT_F8_LARGEST : 1.0f;
     }
 }
 

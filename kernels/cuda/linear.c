@@ -6,7 +6,6 @@
 #include "kernels/cuda/matmul.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 void ktc_linear_destroy(struct kt_linear **l)
@@ -21,19 +20,16 @@ void ktc_linear_destroy(struct kt_linear **l)
     *l = NULL;
 }
 
-/* Weights in e4m3, one scale for all: the largest becomes 448. */
+/* Weights in e4m3, one scale for all: the largest becomes e4m3's. */
 static int load_f8(struct kt_queue *q, struct kt_linear *l, const struct kt_linear_desc *d)
 {
     const size_t count = (size_t)d->n * (size_t)d->k;
     const float *given = d->weight;
-    float largest = 0.0f, *wide = NULL;
+    float *wide = NULL;
     if (!q->bf16 || d->dtype != KT_F32 || d->k % 16 || d->n % 16) {
         return -EINVAL;
     }
-    for (size_t i = 0; i < count; i++) {
-        largest = fabsf(given[i]) > largest ? fabsf(given[i]) : largest;
-    }
-    const float scale = largest > 0.0f ? 448.0f / largest : 1.0f;
+    const float scale = kt_f8_scale_of(given, count);
     int rc = ktc_upload_f32(q, &wide, given, KT_F32, count);
     if (rc == 0) {
         rc = ktc_weights_alloc(q, &l->weight, count);

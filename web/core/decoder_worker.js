@@ -2,7 +2,8 @@
 //
 // Down: `canvas` once, then the pipeline's verbs. Up: `ready` with what can be decoded, then what Pipeline reports.
 
-import { Pipeline, probeCodecs, verbs } from './pipeline.js';
+import { probeCodecs } from './decoder.js';
+import { Pipeline, verbs } from './pipeline.js';
 import { createRenderer } from './renderer.js';
 
 let perform = null;

@@ -1,24 +1,30 @@
 // From a binary message to a picture on the canvas: parse, decode, wait until due, draw.
 //
-// Runs in the decode worker, or in the page where a worker cannot have the canvas. What is bounded, and what happens
-// when it is full:
+// Runs in the decode worker, or in the page where a worker cannot have the canvas. Two streams come: the video, and
+// previews of an epoch that is still being made (preview.js). What is bounded, and what happens when it is full:
 //   chunks   CHUNKS_MAX undecoded pictures; then all before the newest key picture are passed over, and without one
 //            all of them, and a key picture is asked for
 //   decoder  DECODING_MAX pictures inside it; the others wait as chunks (a chunk is small, a decoded frame is not)
-//   ready    READY_MAX decoded pictures wait to be shown, in Playout
-// Every VideoFrame and ImageBitmap is closed: by Playout's `drop`, or right after it was drawn.
+//   ready    READY_MAX decoded pictures wait to be shown, in Playout; with them at most FADE_MAX of an old epoch that are
+//            blended out, and the one on the screen
+//   preview  PREVIEWING_MAX pictures in its decoder, PREVIEW_MAX decoded; then they are left out until its next key picture
+// Every VideoFrame and ImageBitmap is closed: by the `drop` of Playout or of Preview.
 //
 // An error of the decoder is not the end: it is made anew and asks for a key picture. If it fails again and again
-// without a single picture, the codec is given up (`codec-failed`) and the session starts again without it.
+// without a single picture, the codec is given up (`codec-failed`) and the session starts again without it. A preview that
+// cannot be decoded is left out: the full picture is on its way.
 
-import { parseMedia, ProtocolError } from './protocol.js';
+import { parseMedia, ProtocolError, STREAM_PREVIEW, STREAM_VIDEO } from './protocol.js';
+import { PictureDecoder } from './decoder.js';
 import { Playout } from './playout.js';
+import { Preview } from './preview.js';
 import { Recorder } from './recorder.js';
 import { now } from './now.js';
 
 const CHUNKS_MAX = 64;
 const DECODING_MAX = 4;
 const READY_MAX = 12;
+const PREVIEWING_MAX = 4;
 const FAILURES_MAX = 3;
 const KEY_EVERY_MS = 1000; // as often as the server grants one
 const THUMB_WIDTH = 160;
@@ -33,38 +39,51 @@ export class Pipeline {
         this._report = report;
         this._requestFrame = requestFrame;
         this._cancelFrame = cancelFrame;
-        this._playout = new Playout({ drop: (picture) => picture.image.close() });
+        const drop = (picture) => picture.image.close();
+        this._playout = new Playout({ drop });
+        this._preview = new Preview({ drop });
         this._recorder = new Recorder({ onFull: () => this._report({ type: 'recording-full' }) });
-        this._decoder = null;
-        this._codec = null;
-        this._codecString = '';
+        this._decoder = new PictureDecoder({
+            onPicture: (picture) => this._decoded(picture),
+            onError: (error) => this._fail(error),
+        });
+        this._previewDecoder = new PictureDecoder({
+            onPicture: (picture) => this._previewDecoded(picture),
+            onError: () => this._losePreview(),
+        });
         this._colorSpace = undefined;
         this._chunks = [];
-        this._pending = new Map(); // timestamp -> the picture that is in the decoder
+        this._previewKey = true; // the preview's decoder needs a key picture
+        this._flushOwed = false; // a picture with `flush` was passed over: the next one flushes in its stead
         this._needKey = true;
         this._keyAskedMs = -Infinity;
         this._failures = 0;
+        this._paused = false;
+        this._previewTold = -1; // newest epoch whose preview was reported
         this._timer = null;
         this._frame = null;
         this._sinceFirst = 0; // pictures shown of this epoch
         this._glowMs = 0;
         this._glow = false;
-        this._generation = 0; // of the decoder: late results of an older one are ignored
     }
 
     // A welcome: a stream begins, or goes on after a reconnect (then what is on the screen stays).
     start({ codec, codecString, colorSpace }) {
-        this._closeDecoder();
+        this._decoder.start({ codec, codecString, colorSpace });
+        this._previewDecoder.start({ codec, codecString, colorSpace });
         this._chunks.length = 0;
         this._playout.reset();
-        this._codec = codec;
-        this._codecString = codecString;
+        this._preview.reset();
         this._colorSpace = colorSpace;
         this._needKey = true;
+        this._previewKey = true;
+        this._flushOwed = false;
+        this._previewTold = -1;
         this._failures = 0;
     }
 
     setPaused(paused) {
+        this._paused = paused;
         this._playout.setPaused(paused);
         this._arm();
     }
@@ -102,16 +121,24 @@ export class Pipeline {
             this._loseState('bad media message');
             return;
         }
-        if (picture.stream !== 0) {
-            return;
-        }
-        this._report({ type: 'arrived', seq: picture.seq, epoch: picture.epoch, revision: picture.revision,
-            bytes: buffer.byteLength, atMs: receivedMs });
-        this._recorder.add(picture);
         picture.receivedMs = receivedMs;
         picture.ptsMs = picture.ptsUs / 1000;
+        if (picture.stream === STREAM_VIDEO) {
+            this._video(picture, buffer.byteLength);
+        } else if (picture.stream === STREAM_PREVIEW) {
+            this._previewed(picture);
+        }
+    }
+
+    _video(picture, bytes) {
+        this._report({ type: 'arrived', seq: picture.seq, epoch: picture.epoch, revision: picture.revision,
+            bytes, atMs: picture.receivedMs });
+        this._recorder.add(picture);
+        this._preview.arrived(picture.epoch);
         if (picture.flush && picture.key) {
-            this._passOver(this._chunks.splice(0));
+            // What the fade needs is still decoded; the rest of the old epoch is not.
+            const needed = Math.max(0, picture.fade - this._playout.depth - this._decoder.pending);
+            this._passOver(this._chunks.splice(needed));
         }
         if (this._needKey && !picture.key) {
             this._passOver([picture]);
@@ -126,115 +153,60 @@ export class Pipeline {
 
     // ---- decode ----
 
+    // A flush does not wait for room among the old pictures, which it clears away.
     _feed() {
-        while (this._chunks.length && this._pending.size < DECODING_MAX &&
-            this._playout.depth + this._pending.size < READY_MAX) {
-            this._decode(this._chunks.shift());
-        }
-    }
-
-    _decode(picture) {
-        if (picture.codec !== this._codec) {
-            this._closeDecoder();
-            this._codec = picture.codec;
-            this._codecString = '';
-        }
-        this._pending.set(picture.ptsUs, picture);
-        picture.generation = this._generation;
-        if (picture.codec === 'jpeg') {
-            this._decodeJpeg(picture);
-            return;
-        }
-        try {
-            this._openDecoder();
-            this._decoder.decode(new EncodedVideoChunk({
-                type: picture.key ? 'key' : 'delta',
-                timestamp: picture.ptsUs,
-                data: picture.payload,
-            }));
-        } catch (error) {
-            this._fail(error);
-        }
-    }
-
-    _openDecoder() {
-        if (this._decoder) {
-            return;
-        }
-        const generation = this._generation;
-        this._decoder = new VideoDecoder({
-            output: (image) => this._decoded(image.timestamp, image, generation),
-            error: (error) => {
-                if (generation === this._generation) {
-                    this._fail(error);
-                }
-            },
-        });
-        this._decoder.configure({
-            ...decoderConfig(this._codec, this._codecString),
-            colorSpace: this._colorSpace,
-        });
-    }
-
-    async _decodeJpeg(picture) {
-        const generation = this._generation;
-        try {
-            const blob = new Blob([picture.payload], { type: 'image/jpeg' });
-            this._decoded(picture.ptsUs, await createImageBitmap(blob), generation);
-        } catch (error) {
-            if (generation === this._generation) {
-                this._fail(error);
+        while (this._chunks.length && this._decoder.pending < DECODING_MAX &&
+            (this._playout.depth + this._decoder.pending < READY_MAX || this._chunks[0].flush)) {
+            const picture = this._chunks.shift();
+            if (this._flushOwed) {
+                picture.flush = true;
+                this._flushOwed = false;
             }
+            this._decoder.decode(picture);
         }
     }
 
-    // Results come in wire order for a video decoder; JPEG pictures may overtake each other, and then the overtaken one is
-    // passed over.
-    _decoded(timestamp, image, generation) {
-        const picture = generation === this._generation ? this._pending.get(timestamp) : undefined;
-        if (!picture) {
-            image.close();
-            return;
-        }
-        for (const older of this._pending.keys()) {
-            this._pending.delete(older);
-            if (older === timestamp) {
-                break;
-            }
-        }
+    _decoded(picture) {
         this._failures = 0;
-        picture.payload = null;
-        picture.image = image;
-        picture.decodedMs = now();
         this._playout.push(picture, picture.decodedMs);
         this._arm();
         this._feed();
+    }
+
+    _previewed(picture) {
+        if (!this._preview.wants(picture.epoch) || this._previewDecoder.pending >= PREVIEWING_MAX ||
+            (this._previewKey && !picture.key)) {
+            this._previewKey = true; // the chain is broken
+            return;
+        }
+        this._previewKey = false;
+        this._previewDecoder.decode(picture);
+    }
+
+    _previewDecoded(picture) {
+        this._preview.push(picture);
+        this._arm();
+    }
+
+    _losePreview() {
+        this._previewDecoder.close();
+        this._previewKey = true;
     }
 
     _fail(error) {
         this._failures++;
         this._report({ type: 'problem', message: `decoder: ${error && error.message}` });
         if (this._failures >= FAILURES_MAX) {
-            this._report({ type: 'codec-failed', codec: this._codec });
+            this._report({ type: 'codec-failed', codec: this._decoder.codec });
         }
         this._loseState('decoder error');
     }
 
     _loseState(reason) {
-        this._closeDecoder();
+        this._flushOwed ||= this._decoder.close().some((picture) => picture.flush);
         this._passOver(this._chunks.splice(0));
         this._needKey = true;
         this._askForKey(reason, false);
-    }
-
-    _closeDecoder() {
-        this._generation++;
-        this._pending.clear();
-        const decoder = this._decoder;
-        this._decoder = null;
-        if (decoder && decoder.state !== 'closed') {
-            decoder.close();
-        }
     }
 
     _bound() {
@@ -252,6 +224,7 @@ export class Pipeline {
     // Not shown, but the playhead goes past them, or the server would wait for them.
     _passOver(pictures) {
         if (pictures.length) {
+            this._flushOwed ||= pictures.some((picture) => picture.flush);
             this._report({ type: 'passed', seq: pictures[pictures.length - 1].seq, count: pictures.length });
         }
     }
@@ -270,7 +243,8 @@ export class Pipeline {
     _arm() {
         clearTimeout(this._timer);
         this._timer = null;
-        const wait = this._playout.wait(now());
+        const at = now();
+        const wait = earliest(this._playout.wait(at), this._paused ? null : this._preview.wait(at));
         if (wait === null) {
             return;
         }
@@ -285,15 +259,35 @@ export class Pipeline {
     }
 
     _show() {
-        const picture = this._playout.due(now());
+        const at = now();
+        const picture = this._playout.due(at);
+        const preview = !this._paused && this._preview.due(at);
+        if (picture || preview) {
+            this._draw(picture, at);
+        }
         if (picture) {
-            this._renderer.draw(picture.image, picture.width, picture.height);
             this._reportShown(picture);
             this._sample(picture);
-            picture.image.close();
             this._feed();
         }
         this._arm();
+    }
+
+    // The picture that is due, or once more the one on the screen, and over it a preview, or an old picture that goes.
+    _draw(picture, at) {
+        const base = picture ?? this._playout.screen;
+        if (!base) {
+            return; // a preview before the first picture: the cover is still there
+        }
+        const before = this._preview.epoch;
+        const preview = this._preview.layer(base.epoch);
+        const top = preview ??
+            (base.under ? { image: base.under.image, weight: base.underWeight, soft: false } : null);
+        this._renderer.draw(base.image, base.width, base.height, top);
+        if (preview && before !== this._previewTold && before > base.epoch) {
+            this._previewTold = before;
+            this._report({ type: 'preview', epoch: before, revision: this._preview.revision, shownMs: at });
+        }
     }
 
     _reportShown(picture) {
@@ -302,8 +296,8 @@ export class Pipeline {
             first: picture.first, steps: picture.steps, ptsMs: picture.ptsMs, serverUs: picture.serverUs,
             receivedMs: picture.receivedMs, decodedMs: picture.decodedMs, shownMs: now(), timings: picture.timings,
             width: picture.width, height: picture.height, codec: picture.codec,
-            buffered: this._playout.depth, waiting: this._chunks.length + this._pending.size,
-            rebased: this._playout.rebased,
+            buffered: this._playout.depth, waiting: this._chunks.length + this._decoder.pending,
+            rebased: this._playout.rebased, blended: picture.underWeight,
         });
     }
 
@@ -332,9 +326,11 @@ export class Pipeline {
 
     // Stops everything; the pipeline may be started again.
     close() {
-        this._closeDecoder();
+        this._decoder.close();
+        this._previewDecoder.close();
         this._chunks.length = 0;
         this._playout.reset();
+        this._preview.reset();
         clearTimeout(this._timer);
         if (this._frame !== null) {
             this._cancelFrame(this._frame);
@@ -355,33 +351,6 @@ export function verbs(pipeline) {
     };
 }
 
-const DEFAULT_STRINGS = { h264: 'avc1.64001F', vp8: 'vp8', vp9: 'vp09.00.10.08' };
-
-// H.264 comes as Annex B with the parameter sets in each key picture, so there is no `description`. Some decoders in
-// hardware keep pictures back whatever the stream says about its order, which is never worth it at these sizes.
-function decoderConfig(codec, codecString = '') {
-    return {
-        codec: codecString || DEFAULT_STRINGS[codec],
-        optimizeForLatency: true,
-        ...(codec === 'h264' ? { hardwareAcceleration: 'prefer-software' } : {}),
-    };
-}
-
-// What this browser decodes, best first; JPEG always. A server offers H.264 where a GPU encodes it for nothing.
-export async function probeCodecs() {
-    const codecs = [];
-    if (typeof VideoDecoder === 'function') {
-        for (const codec of ['h264', 'vp9', 'vp8']) {
-            try {
-                const { supported } = await VideoDecoder.isConfigSupported(decoderConfig(codec));
-                if (supported) {
-                    codecs.push(codec);
-                }
-            } catch {
-                // Not this one.
-            }
-        }
-    }
-    codecs.push('jpeg');
-    return codecs;
+function earliest(a, b) {
+    return a === null ? b : b === null ? a : Math.min(a, b);
 }

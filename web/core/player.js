@@ -1,6 +1,7 @@
 // The page's side of the pipeline: in a worker where possible, else here.
 
-import { Pipeline, probeCodecs, verbs } from './pipeline.js';
+import { probeCodecs } from './decoder.js';
+import { Pipeline, verbs } from './pipeline.js';
 import { createRenderer } from './renderer.js';
 
 const WORKER_START_MS = 8000;

@@ -5,6 +5,10 @@ export const SUBPROTOCOL = 'kinetype.v1';
 export const HEADER_BYTES = 72;
 export const REV_MAX = 2 ** 31 - 1;
 
+// Media streams.
+export const STREAM_VIDEO = 0;
+export const STREAM_PREVIEW = 1; // of the epoch to come
+
 export const CODECS = Object.freeze({ 1: 'vp8', 2: 'vp9', 3: 'jpeg', 4: 'h264' });
 
 const MAGIC = 0x4b54; // "KT"
@@ -41,7 +45,7 @@ export function parseMedia(buffer) {
     demand(codec, `unknown codec ${v.getUint8(5)}`);
     const flags = v.getUint16(6);
     demand((flags & ~FLAGS_KNOWN) === 0, `reserved flags set: 0x${flags.toString(16)}`);
-    demand(v.getUint8(21) === 0, 'reserved byte set');
+    demand(v.getUint8(21) === 0 || (flags & FLAG_FLUSH) !== 0, 'a fade without flush');
     demand(v.getUint16(22) === HEADER_BYTES,
         `header of ${v.getUint16(22)} bytes; expected ${HEADER_BYTES}`);
     demand(v.getUint16(64) > 0 && v.getUint16(66) > 0, 'picture without width or height');
@@ -59,6 +63,7 @@ export function parseMedia(buffer) {
         epoch: v.getUint32(12),
         revision: v.getUint32(16),
         steps: v.getUint8(20),
+        fade: v.getUint8(21),
         frame: Number(v.getBigUint64(24)),
         ptsUs: Number(v.getBigUint64(32)),
         serverUs: Number(v.getBigUint64(40)),
@@ -88,6 +93,10 @@ const REQUIRED = {
     resync: { rev: 'number', text: 'string' },
     status: { state: 'string' },
     pong: { id: 'number', client_us: 'number', server_us: 'number' },
+    settings: {},
+    drafted: { rev: 'number', stage: 'string' },
+    queued: { position: 'number' },
+    history: { from: 'number', to: 'number' },
     error: { code: 'string', message: 'string' },
     bye: { code: 'string', message: 'string' },
 };
@@ -123,6 +132,22 @@ export function control(type, fields = {}) {
         }
     }
     return JSON.stringify(message);
+}
+
+// What this server can do, from its `welcome`: an older one is sent nothing that it would refuse as unknown.
+//   settings   the values in force, or null: `set` is understood for the names in it
+//   cutNow     pictures may change at once
+//   rewind, fork
+export function abilities(welcome) {
+    const features = new Set(Array.isArray(welcome?.features) ? welcome.features : []);
+    const settings = welcome?.settings;
+    return {
+        settings: settings && typeof settings === 'object' ? { ...settings } : null,
+        cutNow: features.has('now'),
+        blend: features.has('blend') || settings?.blend !== undefined,
+        rewind: features.has('rewind'),
+        fork: features.has('fork'),
+    };
 }
 
 // A 64-bit seed as the protocol carries it, or null when `text` is none.

@@ -5,10 +5,14 @@
 // edge and short across it, as strongly as there is an edge (in a flat or mixed neighbourhood it is round, a soft cubic).
 // The result is kept within what the four nearest source pixels hold, so that nothing rings.
 //
+// A second picture can lie over it with a weight: an old one going, or a preview, which is softened by reading around each
+// point. It is magnified linearly: it is never there for longer than a blink.
+//
 // Without a GPU the browser would do this on the CPU, which has better things to do: `RendererWebGL.create` then gives null.
 
 const WIDTH_MAX = 2048;
 const SCALE_MAX = 8;
+const SOFT_TEXELS = 1.25;
 const TRIAL = { width: 1024, height: 600, draws: 3, msMax: 6 };
 const PLAYED_BY_CPU = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
@@ -22,6 +26,9 @@ const FRAGMENT = `#version 300 es
 precision highp float;
 uniform sampler2D picture;
 uniform vec2 canvas_size;
+uniform sampler2D top;
+uniform float top_weight;
+uniform float top_spread; // texels around each point that are read, too; 0: none
 out vec4 colour;
 
 const vec3 LUMA = vec3(0.2126, 0.7152, 0.0722);
@@ -36,6 +43,12 @@ float kernel(float d2) {
     float a = 0.4 * x - 1.0;
     float b = 0.25 * x - 1.0;
     return (1.5625 * a * a - 0.5625) * b * b;
+}
+
+vec3 over(vec2 at) {
+    vec2 d = top_spread / vec2(textureSize(top, 0));
+    return 0.25 * (texture(top, at + d).rgb + texture(top, at - d).rgb +
+        texture(top, at + vec2(d.x, -d.y)).rgb + texture(top, at + vec2(-d.x, d.y)).rgb);
 }
 
 void main() {
@@ -82,7 +95,8 @@ void main() {
     }
     vec3 low = min(min(near[5], near[6]), min(near[9], near[10]));
     vec3 high = max(max(near[5], near[6]), max(near[9], near[10]));
-    colour = vec4(clamp(total / weights, low, high), 1.0);
+    vec3 sharp = clamp(total / weights, low, high);
+    colour = vec4(top_weight > 0.0 ? mix(sharp, over(flipped / canvas_size), top_weight) : sharp, 1.0);
 }`;
 
 export class RendererWebGL {
@@ -121,15 +135,20 @@ export class RendererWebGL {
         });
     }
 
-    // image: a VideoFrame or an ImageBitmap; stays the caller's.
-    draw(image, width, height) {
+    // image: a VideoFrame or an ImageBitmap; top: { image, weight 0..1, soft } over it, or null. All stay the caller's.
+    draw(image, width, height, top = null) {
         const gl = this._gl;
         if (!this._program) {
             return;
         }
         this._resize(width, height);
         gl.viewport(0, 0, this._canvas.width, this._canvas.height);
-        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
+        if (top) {
+            upload(gl, 1, top.image);
+            gl.uniform1f(this._program.topSpread, top.soft ? SOFT_TEXELS : 0);
+        }
+        upload(gl, 0, image);
+        gl.uniform1f(this._program.topWeight, top ? top.weight : 0);
         gl.uniform2f(this._program.canvasSize, this._canvas.width, this._canvas.height);
         gl.drawArrays(gl.TRIANGLES, 0, 3);
     }
@@ -141,6 +160,11 @@ export class RendererWebGL {
             this._canvas.height = height * scale;
         }
     }
+}
+
+function upload(gl, unit, image) {
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
 }
 
 // The caveat flag above is not honoured everywhere, so the renderer's name and its speed are asked, too.
@@ -161,7 +185,7 @@ function isFast(gl) {
     return best <= TRIAL.msMax;
 }
 
-// { canvasSize }: the program in use, with its texture bound; or null.
+// The program in use, with its textures bound, as { canvasSize, topWeight, topSpread }: where its numbers go. Or null.
 function build(gl) {
     const program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
@@ -175,10 +199,20 @@ function build(gl) {
         return null;
     }
     gl.useProgram(program);
+    bindTexture(gl, 1, gl.LINEAR);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, null); // it is read only when weighted
+    bindTexture(gl, 0, gl.NEAREST);
+    const at = (name) => gl.getUniformLocation(program, name);
+    gl.uniform1i(at('picture'), 0);
+    gl.uniform1i(at('top'), 1);
+    return { canvasSize: at('canvas_size'), topWeight: at('top_weight'), topSpread: at('top_spread') };
+}
+
+function bindTexture(gl, unit, filter) {
+    gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, filter);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, filter);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
-    return { canvasSize: gl.getUniformLocation(program, 'canvas_size') };
 }

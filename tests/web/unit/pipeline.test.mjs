@@ -26,6 +26,13 @@ class FakeImage {
 class FakeDecoder {
     static last = null;
     static failNext = 0;
+    static all = [];
+
+    // Every decoder there is works a little.
+    static work(n) {
+        FakeDecoder.all = FakeDecoder.all.filter((d) => d.state !== 'closed');
+        FakeDecoder.all.forEach((d) => d.work(n));
+    }
 
     constructor({ output, error }) {
         this._output = output;
@@ -34,6 +41,7 @@ class FakeDecoder {
         this.queue = [];
         this._last = null;
         FakeDecoder.last = this;
+        FakeDecoder.all.push(this);
     }
 
     configure(config) {
@@ -77,16 +85,19 @@ globalThis.EncodedVideoChunk = class {
 };
 globalThis.createImageBitmap = async () => ({ close() {} });
 
-function message({ seq, epoch = 1, key = false, first = false, flush = false, codec = 1, pts = seq * 62500 }) {
+function message({ seq, epoch = 1, key = false, first = false, flush = false, fade = 0, stream = 0, codec = 1,
+    pts = seq * 62500 }) {
     const buffer = new ArrayBuffer(73);
     const v = new DataView(buffer);
     v.setUint16(0, 0x4b54);
     v.setUint8(2, 1);
     v.setUint8(3, 1);
+    v.setUint8(4, stream);
     v.setUint8(5, codec);
     v.setUint16(6, (key ? 1 : 0) | (first ? 2 : 0) | (flush ? 4 : 0));
     v.setUint32(8, seq);
     v.setUint32(12, epoch);
+    v.setUint8(21, fade);
     v.setUint16(22, 72);
     v.setBigUint64(32, BigInt(pts));
     v.setUint16(64, 192);
@@ -98,18 +109,27 @@ function message({ seq, epoch = 1, key = false, first = false, flush = false, co
 function setUp() {
     images = { open: 0, made: 0 };
     FakeDecoder.failNext = 0;
+    FakeDecoder.all = [];
     const reports = [];
     const frames = [];
     const drawn = [];
+    const tops = [];
     const pipeline = new Pipeline({
-        renderer: { draw: (image) => drawn.push(image.timestamp) },
+        renderer: {
+            draw: (image, width, height, top) => {
+                assert.equal(image.closed, false, 'a closed picture is drawn');
+                assert.notEqual(top?.image.closed, true, 'a closed picture is blended');
+                drawn.push(image.timestamp);
+                tops.push(top);
+            },
+        },
         report: (m) => reports.push(m),
         requestFrame: (f) => frames.push(f),
         cancelFrame: () => frames.splice(0),
     });
     pipeline.start({ codec: 'vp8', codecString: 'vp8', colorSpace: { matrix: 'bt709' } });
     return {
-        pipeline, reports, drawn,
+        pipeline, reports, drawn, tops,
         give: (m) => pipeline.media(message(m), 0),
         refresh: () => frames.splice(0).forEach((f) => f()),
         of: (type) => reports.filter((r) => r.type === type),
@@ -149,7 +169,7 @@ test('a picture is decoded, shown when due, told, and closed', async () => {
     assert.deepEqual(drawn, [0]);
     assert.equal(of('shown').length, 1);
     assert.equal(of('shown')[0].seq, 0);
-    assert.equal(images.open, 0);
+    assert.equal(images.open, 1, 'the one on the screen');
     end();
 });
 
@@ -207,6 +227,83 @@ test('a flush passes over what is not decoded yet', () => {
     end();
 });
 
+test('with a fade the old pictures that are still to decode are decoded, as many as it needs', async () => {
+    const { give, of, refresh, tops, end } = setUp();
+    give({ seq: 0, key: true });
+    for (let seq = 1; seq < 20; seq++) {
+        give({ seq });
+    }
+    FakeDecoder.last.work(1);
+    await wait(60);
+    refresh(); // 0 is on the screen, four are in the decoder
+    give({ seq: 20, epoch: 2, key: true, first: true, flush: true, fade: 6 });
+    assert.equal(of('passed')[0].seq, 19);
+    for (let i = 0; i < 10; i++) {
+        FakeDecoder.last.work();
+    }
+    refresh();
+    assert.equal(of('shown').length, 2);
+    assert.equal(of('shown')[1].seq, 20);
+    assert.equal(tops[1].image.timestamp, 62500, 'the old one that was due next');
+    assert.ok(Math.abs(tops[1].weight - 6 / 7) < 1e-9 && tops[1].soft === false);
+    assert.equal(images.open, 1 + 6, 'the one on the screen and the fade');
+    end();
+});
+
+test('a flush that was lost is made up for by the next picture', () => {
+    const { give, of, refresh, end } = setUp();
+    give({ seq: 0, key: true });
+    give({ seq: 1, epoch: 2, key: true, first: true, flush: true });
+    FakeDecoder.failNext = 1;
+    FakeDecoder.last.work();
+    give({ seq: 2, epoch: 2, key: true });
+    FakeDecoder.last.work();
+    refresh();
+    assert.deepEqual(of('shown').map((p) => p.seq), [2], 'at once, without waiting for its time');
+    end();
+});
+
+test('a preview is shown over the old picture until the full one comes', async () => {
+    const { give, of, refresh, drawn, tops, end } = setUp();
+    give({ seq: 0, key: true, first: true });
+    FakeDecoder.work();
+    await wait(60);
+    refresh();
+    give({ seq: 1, stream: 1, epoch: 2, pts: 9000000 }); // its chain was begun before we came
+    give({ seq: 2, stream: 1, epoch: 2, key: true, pts: 9062500 });
+    FakeDecoder.work();
+    refresh();
+    assert.deepEqual(drawn, [0, 0]);
+    assert.equal(tops[1].image.timestamp, 9062500);
+    assert.equal(tops[1].soft, true);
+    assert.deepEqual(of('preview').map((p) => p.epoch), [2]);
+    assert.equal(of('shown').length, 1, 'a preview is no picture for the playhead');
+    give({ seq: 3, epoch: 2, key: true, first: true, flush: true, fade: 3 });
+    give({ seq: 4, stream: 1, epoch: 2, key: true, pts: 9125000 });
+    FakeDecoder.work();
+    refresh();
+    assert.equal(drawn[2], 3 * 62500);
+    assert.equal(tops[2].image.timestamp, 9062500, 'it goes out under the full picture');
+    assert.ok(tops[2].weight < tops[1].weight + 1e-9);
+    assert.equal(of('arrived').length, 2);
+    end();
+});
+
+test('a preview that cannot be decoded is left out', async () => {
+    const { give, of, refresh, end } = setUp();
+    give({ seq: 0, key: true });
+    FakeDecoder.work();
+    give({ seq: 1, stream: 1, epoch: 2, key: true, pts: 7 });
+    FakeDecoder.failNext = 1;
+    FakeDecoder.work();
+    await wait(60);
+    refresh();
+    assert.equal(of('problem').length, 0);
+    assert.equal(of('need-key').length, 0);
+    assert.equal(of('shown').length, 1);
+    end();
+});
+
 test('a client that cannot keep up passes over pictures to the newest key one', () => {
     const { give, of, end } = setUp();
     give({ seq: 0, key: true });
@@ -250,12 +347,16 @@ test(`whatever happens in whatever order, every picture is closed and the queues
         const key = random() < 0.05;
         const flush = key && random() < 0.4;
         epoch += flush ? 1 : 0;
-        give({ seq, epoch, key, first: flush, flush });
+        if (random() < 0.2) {
+            give({ seq, epoch: epoch + (random() < 0.7 ? 1 : 0), key: random() < 0.3, stream: 1 });
+            continue;
+        }
+        give({ seq, epoch, key, first: flush, flush, fade: flush ? Math.floor(random() * 6) : 0 });
         if (random() < 0.02) {
             FakeDecoder.failNext = 1;
         }
         if (random() < 0.6) {
-            FakeDecoder.last?.work(Math.floor(random() * 6));
+            FakeDecoder.work(Math.floor(random() * 6));
         }
         if (random() < 0.3) {
             refresh();

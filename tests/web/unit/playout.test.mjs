@@ -8,8 +8,18 @@ const DISPLAY = 1000 / 60;
 
 // Plays `arrivals` ({ at, seq, epoch, ptsMs, flush?, late? }) on a 60 Hz display and returns what was shown when.
 function play(arrivals, { untilMs, options = {}, at = {} } = {}) {
-    const dropped = [];
-    const playout = new Playout({ ...options, drop: (p) => dropped.push(p.seq) });
+    const dropped = []; // without having been shown
+    const closed = new Set();
+    const playout = new Playout({
+        ...options,
+        drop: (p) => {
+            assert.ok(!closed.has(p.seq), `${p.seq} closed twice`);
+            closed.add(p.seq);
+            if (!p.wasShown) {
+                dropped.push(p.seq);
+            }
+        },
+    });
     const shown = [];
     let next = 0;
     for (let now = 0; now <= untilMs; now += DISPLAY) {
@@ -24,10 +34,13 @@ function play(arrivals, { untilMs, options = {}, at = {} } = {}) {
         }
         const picture = playout.due(now);
         if (picture) {
-            shown.push({ seq: picture.seq, epoch: picture.epoch, at: now });
+            picture.wasShown = true;
+            assert.ok(!closed.has(picture.seq) && !closed.has(picture.under?.seq), 'a closed picture is shown');
+            shown.push({ seq: picture.seq, epoch: picture.epoch, at: now, under: picture.under?.seq ?? null,
+                weight: picture.underWeight });
         }
     }
-    return { shown, dropped, playout };
+    return { shown, dropped, closed, playout };
 }
 
 function stream(n, { start = 0, seq = 0, epoch = 1, frame = FRAME, pts = 0, jitter = () => 0 } = {}) {
@@ -152,4 +165,80 @@ test('pts too far ahead cannot freeze the picture for long after a flush', () =>
     assert.equal(playout.due(70).seq, 1);
     playout.push({ seq: 2, epoch: 2, ptsMs: 900000 + FRAME }, 80);
     assert.equal(playout.wait(70 + FRAME), 0);
+});
+
+// 16 old pictures of which many wait, then a new epoch at 400 ms.
+function switched({ flush = true, fade = 0, ahead = 16, n = 8 }) {
+    const old = stream(ahead).map((p) => ({ ...p, at: Math.min(p.at, 100) }));
+    const fresh = stream(n, { start: 400, seq: ahead, epoch: 2, pts: ahead * FRAME });
+    Object.assign(fresh[0], { flush, fade });
+    return play([...old, ...fresh], { untilMs: 3500 });
+}
+
+test('fade: the old pictures that were due lie under the new ones with falling weight, then they are gone', () => {
+    const { shown, playout } = switched({ fade: 3 });
+    const last = shown.findLast((s) => s.epoch === 1).seq;
+    const fresh = shown.filter((s) => s.epoch === 2);
+    assert.deepEqual(fresh.map((s) => s.under), [last + 1, last + 2, last + 3, null, null, null, null, null]);
+    assert.deepEqual(fresh.slice(0, 4).map((s) => s.weight), [0.75, 0.5, 0.25, 0]);
+    assert.ok(shown.filter((s) => s.epoch === 1).every((s) => s.under === null));
+    assert.equal(playout.dropped, 16 - 1 - last - 3, 'the old ones beyond the fade');
+});
+
+test('fade with fewer old pictures than it lasts: the last one stands; with none, the one on the screen', () => {
+    const one = switched({ fade: 3, ahead: 7 }); // at 400 ms pictures 0 to 5 were shown, one waits
+    const before = one.shown.findLast((s) => s.epoch === 1).seq;
+    assert.equal(before, 5);
+    assert.deepEqual(one.shown.filter((s) => s.epoch === 2).slice(0, 4).map((s) => s.under), [6, 6, 6, null]);
+    const none = switched({ fade: 3, ahead: 5 });
+    assert.deepEqual(none.shown.filter((s) => s.epoch === 2).slice(0, 4).map((s) => s.under), [4, 4, 4, null]);
+    none.playout.reset();
+    assert.equal(none.closed.size, 13, 'every picture is closed');
+});
+
+test('a new epoch without flush follows in order and drops nothing', () => {
+    const { shown, dropped } = switched({ flush: false });
+    assert.deepEqual(shown.map((s) => s.seq), Array.from({ length: 24 }, (_, i) => i));
+    assert.deepEqual(dropped, []);
+    assert.ok(Math.min(...gaps(shown)) > FRAME - 2 * DISPLAY);
+    assert.ok(shown.every((s) => s.under === null));
+});
+
+test('a second flush during a fade ends it: nothing of two epochs ago is blended', () => {
+    const old = stream(8).map((p) => ({ ...p, at: 10 }));
+    const second = stream(4, { start: 200, seq: 8, epoch: 2, pts: 8 * FRAME }).map((p) => ({ ...p, at: 200 }));
+    const third = stream(6, { start: 300, seq: 12, epoch: 3, pts: 12 * FRAME });
+    Object.assign(second[0], { flush: true, fade: 4 });
+    Object.assign(third[0], { flush: true, fade: 4 });
+    const { shown } = play([...old, ...second, ...third], { untilMs: 1500 });
+    const under = shown.filter((s) => s.epoch === 3).map((s) => s.under);
+    assert.deepEqual(under, [10, 11, 11, 11, null, null]);
+});
+
+test(`random switches: no old picture after the fade, weights fall, every picture is closed once (seed ${SEED})`, () => {
+    const random = seeded(SEED);
+    const arrivals = [];
+    let at = 0;
+    let epoch = 1;
+    for (let seq = 0; seq < 2000; seq++) {
+        at += random() < 0.1 ? random() * 200 : random() * 70;
+        const flush = random() < 0.05;
+        epoch += flush || random() < 0.02 ? 1 : 0;
+        arrivals.push({ at, seq, epoch, ptsMs: seq * FRAME, flush, fade: flush ? Math.floor(random() * 5) : 0 });
+    }
+    const { shown, closed, playout } = play(arrivals, { untilMs: at + 3000 });
+    let epochShown = 0;
+    let blended = 0;
+    for (const s of shown) {
+        assert.ok(s.epoch >= epochShown, 'an old picture after a new one');
+        blended = s.epoch > epochShown ? 0 : blended;
+        epochShown = s.epoch;
+        if (s.under !== null) {
+            blended++;
+            assert.ok(s.under < s.seq && s.weight > 0 && s.weight < 1 && blended <= 4, JSON.stringify(s));
+        }
+    }
+    assert.ok(shown.some((s) => s.under !== null));
+    playout.reset();
+    assert.equal(closed.size, 2000);
 });

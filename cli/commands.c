@@ -9,6 +9,7 @@ const struct kt_command_entry kt_commands[] = {
     {"bench", "[MODEL] [options]", "frames per second, milliseconds per stage", kt_command_bench},
     {"pictures", "LIST --frames A-B -o FILE", "raw frames of many streams, for a judge",
      kt_command_pictures},
+    {"load", "--script FILE [options]", "clients that type, and what they saw", kt_command_load},
     {"info", "MODEL", "what a model directory holds", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIBRARIES = ("proto", "kernels", "engine", "server")
+LIBRARIES = ("proto", "kernels", "engine", "server", "load")
 
 # room -> rooms whose headers it may include (docs/design.md, 'Rooms'). A room may always include its own.
 MAY_INCLUDE = {
@@ -23,6 +23,7 @@ MAY_INCLUDE = {
     "kernels": (),
     "engine": ("kernels",),
     "server": ("engine", "proto"),
+    "load": ("engine", "proto"),
     "cli": LIBRARIES,
     "tests": LIBRARIES + ("cli",),
 }

@@ -9,8 +9,9 @@ static int patch_is_valid(const struct kt_patch_args *a)
            a->h % a->ph == 0 && a->w % a->pw == 0;
 }
 
-/* Walks every latent value; `token_at` is where it lives inside the tokens. */
-int kt_ref_patchify(struct kt_queue *q, const struct kt_patch_args *a)
+/* Walks every latent value; a token's vector has the order (c, ph, pw) into the model and (ph, pw,
+ * c) out of it. */
+static int walk_patches(struct kt_queue *q, const struct kt_patch_args *a, int into)
 {
     if (!patch_is_valid(a)) {
         return -EINVAL;
@@ -19,14 +20,18 @@ int kt_ref_patchify(struct kt_queue *q, const struct kt_patch_args *a)
     const float *src = a->src;
     float *dst = a->dst;
     const size_t cols = (size_t)a->w / a->pw, rows = (size_t)a->h / a->ph;
-    const size_t width = (size_t)a->c * a->ph * a->pw; /* vector order (c, ph, pw) */
+    const size_t width = (size_t)a->c * a->ph * a->pw;
     for (int f = 0; f < a->frames; f++) {
         for (int c = 0; c < a->c; c++) {
             for (int y = 0; y < a->h; y++) {
                 for (int x = 0; x < a->w; x++) {
                     const size_t token = ((size_t)f * rows + y / a->ph) * cols + x / a->pw;
-                    const size_t at = ((size_t)c * a->ph + y % a->ph) * a->pw + x % a->pw;
-                    dst[token * width + at] = *src++;
+                    const size_t patch = (size_t)(y % a->ph) * a->pw + x % a->pw;
+                    if (into) {
+                        dst[token * width + (size_t)c * a->ph * a->pw + patch] = *src++;
+                    } else {
+                        *dst++ = src[token * width + patch * a->c + c];
+                    }
                 }
             }
         }
@@ -34,28 +39,14 @@ int kt_ref_patchify(struct kt_queue *q, const struct kt_patch_args *a)
     return 0;
 }
 
+int kt_ref_patchify(struct kt_queue *q, const struct kt_patch_args *a)
+{
+    return walk_patches(q, a, 1);
+}
+
 int kt_ref_unpatchify(struct kt_queue *q, const struct kt_patch_args *a)
 {
-    if (!patch_is_valid(a)) {
-        return -EINVAL;
-    }
-    q->stats.launches++;
-    const float *src = a->src;
-    float *dst = a->dst;
-    const size_t cols = (size_t)a->w / a->pw, rows = (size_t)a->h / a->ph;
-    const size_t width = (size_t)a->c * a->ph * a->pw; /* vector order (ph, pw, c) */
-    for (int f = 0; f < a->frames; f++) {
-        for (int c = 0; c < a->c; c++) {
-            for (int y = 0; y < a->h; y++) {
-                for (int x = 0; x < a->w; x++) {
-                    const size_t token = ((size_t)f * rows + y / a->ph) * cols + x / a->pw;
-                    const size_t at = ((size_t)(y % a->ph) * a->pw + x % a->pw) * a->c + c;
-                    *dst++ = src[token * width + at];
-                }
-            }
-        }
-    }
-    return 0;
+    return walk_patches(q, a, 0);
 }
 
 int kt_ref_upsample2x(struct kt_queue *q, void *y, const void *x, int t, int h, int w, int c)

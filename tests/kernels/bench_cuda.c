@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { SETS = 4, GROUPS = 15 };
 
@@ -15,19 +14,6 @@ struct bench {
     size_t bytes;
     float *f32; /* random fp32 values, as many bytes */
 };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 typedef int call_fn(struct bench *b, const void *what, char *memory);
 
@@ -41,23 +27,23 @@ static void report(struct bench *b, const char *name, double flop, double bytes,
         rc = fn(b, what, b->memory[i]);
     }
     rc = rc ? rc : c->real.queue_sync(c->q);
-    double start = now_ms();
+    double start = ck_now_ms();
     rc = rc ? rc : fn(b, what, b->memory[0]);
     rc = rc ? rc : c->real.queue_sync(c->q);
-    const int slow = now_ms() - start > 3.0, groups = slow ? 5 : GROUPS, group = slow ? 2 : 12;
+    const int slow = ck_now_ms() - start > 3.0, groups = slow ? 5 : GROUPS, group = slow ? 2 : 12;
     for (int g = 0; g < groups && rc == 0; g++) {
-        start = now_ms();
+        start = ck_now_ms();
         for (int i = 0; i < group && rc == 0; i++) {
             rc = fn(b, what, b->memory[i % SETS]);
         }
         rc = rc ? rc : c->real.queue_sync(c->q);
-        ms[g] = (now_ms() - start) / group;
+        ms[g] = (ck_now_ms() - start) / group;
     }
     if (rc != 0) {
         printf("%-40s failed: %d %s\n", name, rc, c->real.queue_error(c->q));
         return;
     }
-    qsort(ms, (size_t)groups, sizeof(ms[0]), by_value);
+    ck_sort(ms, groups);
     printf("%-10s %-40s %9.4f ms (min %9.4f) %8.1f TFLOP/s %8.1f GB/s\n", c->level_name, name,
            ms[groups / 2], ms[0], flop / ms[groups / 2] * 1e-9, bytes / ms[groups / 2] * 1e-6);
 }

@@ -291,7 +291,7 @@ void ck_end(struct ck_run *r)
     free(r);
 }
 
-static double now_ms(void)
+double ck_now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -304,6 +304,11 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void ck_sort(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof(*x), by_value);
+}
+
 /* Two warm-up calls, then rounds until 200 ms or 400 rounds are used, at least five. */
 void ck_time(struct ck *c, const struct ck_bench *b)
 {
@@ -311,12 +316,12 @@ void ck_time(struct ck *c, const struct ck_bench *b)
     int n = 0;
     b->fn(b->ctx);
     b->fn(b->ctx);
-    for (const double start = now_ms(); n < 400 && (n < 5 || now_ms() - start < 200.0); n++) {
-        const double before = now_ms();
+    for (const double start = ck_now_ms(); n < 400 && (n < 5 || ck_now_ms() - start < 200.0); n++) {
+        const double before = ck_now_ms();
         b->fn(b->ctx);
-        ms[n] = now_ms() - before;
+        ms[n] = ck_now_ms() - before;
     }
-    qsort(ms, (size_t)n, sizeof(ms[0]), by_value);
+    ck_sort(ms, n);
     const double median = ms[n / 2], gflops = b->flop / ms[0] * 1e-6;
     c->block_ms += median * b->per_block;
     c->block_min_ms += ms[0] * b->per_block;

@@ -74,6 +74,8 @@ struct ck_bench {
     void *ctx;
 };
 void ck_time(struct ck *c, const struct ck_bench *b);
+double ck_now_ms(void);
+void ck_sort(double *x, int n); /* rising */
 
 /* One per file. In bench mode they time instead of comparing. */
 void check_linear(struct ck *c);

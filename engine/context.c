@@ -38,6 +38,20 @@ static void hold(struct kt_context *c)
     c->used = ++c->engine->lru_clock;
 }
 
+/* The encoder's rows stay with the context, so that two can be blended. */
+static int keep_rows(struct kt_context *c, int rows)
+{
+    struct kt_engine *e = c->engine;
+    size_t row = (size_t)e->config.dit.text_dim * e->dev->act_size;
+    size_t left = (size_t)(e->config.dit.text_len - rows);
+    int rc = rows ? e->dev->k.copy_rows(e->dev->q, c->rows, row, e->text_rows, row, rows, row) : 0;
+    if (rc == 0 && left > 0) {
+        rc = kt_device_zero(e->dev, (char *)c->rows + row * (size_t)rows, row * left);
+    }
+    c->row_count = rows;
+    return rc;
+}
+
 /* What was encoded into text_rows, in the place of the context longest unused, held by the caller.
  * The last step of every way to a context: a prompt that is refused evicts nothing. */
 static int replace_oldest(struct kt_engine *e, struct kt_context **ctx, int rows,
@@ -48,6 +62,9 @@ static int replace_oldest(struct kt_engine *e, struct kt_context **ctx, int rows
         return kt_fail(err, -ENOBUFS, "all %d prompt contexts are in use", e->contexts_max);
     }
     int rc = kt_dit_context_fill(e->dit, &c->dit, e->text_rows, rows, err);
+    if (rc == 0 && (rc = keep_rows(c, rows)) < 0) {
+        kt_fail(err, rc, "context: a device operation failed (%d)", rc);
+    }
     if (rc < 0) {
         return rc;
     }
@@ -123,6 +140,45 @@ int kt_context_from_ids(struct kt_engine *e, struct kt_context **ctx, const int3
     int rows = n < e->config.dit.text_len ? n : e->config.dit.text_len;
     int rc = kt_text_encoder_run(e->encoder, ids, n, e->text_rows, err);
     return rc < 0 ? rc : replace_oldest(e, ctx, rows, err);
+}
+
+/* (1 - weight) a + weight b is the sampler's step with nothing to take away and b for noise. */
+static int mix_rows(struct kt_engine *e, const struct kt_context *a, const struct kt_context *b,
+                    float weight, int rows)
+{
+    size_t n = (size_t)rows * (size_t)e->config.dit.text_dim;
+    struct kt_sample_step_args mix = {.x = e->text_given,
+                                      .v = e->text_mixed,
+                                      .noise = e->text_mixed,
+                                      .sigma_next = weight,
+                                      .n = (int)n};
+    int rc = e->dev->k.to_f32(e->dev->q, e->text_given, a->rows, n);
+    if (rc == 0) {
+        rc = e->dev->k.to_f32(e->dev->q, e->text_mixed, b->rows, n);
+    }
+    if (rc == 0) {
+        rc = e->dev->k.sample_step(e->dev->q, &mix);
+    }
+    return rc < 0 ? rc : e->dev->k.to_act(e->dev->q, e->text_rows, e->text_given, n);
+}
+
+int kt_context_blend(struct kt_engine *e, struct kt_context **ctx, const struct kt_context *a,
+                     const struct kt_context *b, float weight, struct kt_error *err)
+{
+    if (a->engine != e || b->engine != e || a->refs < 1 || b->refs < 1) {
+        return kt_fail(err, -EINVAL, "blend: both prompts must be held, and of this engine");
+    }
+    if (!(weight >= 0 && weight <= 1)) {
+        return kt_fail(err, -EINVAL, "blend: expected a weight from 0 to 1, found %g",
+                       (double)weight);
+    }
+    int rows = a->row_count > b->row_count ? a->row_count : b->row_count;
+    if (weight == 0 || weight == 1) { /* zeros that are the prompt's cost bits, not meaning */
+        rows = weight == 0 ? a->row_count : b->row_count;
+    }
+    int rc = rows ? mix_rows(e, a, b, weight, rows) : 0;
+    return rc < 0 ? kt_fail(err, rc, "blend: a device operation failed (%d)", rc)
+                  : replace_oldest(e, ctx, rows, err);
 }
 
 struct kt_context *kt_context_ref(struct kt_context *c)

@@ -59,35 +59,68 @@ static int open_text(struct kt_engine *e, const char *dir, struct kt_error *err)
     return rc;
 }
 
+static int open_one_vae(struct kt_engine *e, struct kt_vae **vae, const struct kt_vae_config *c,
+                        int tails, const char *dir, struct kt_error *err)
+{
+    struct kt_safetensors *st = NULL;
+    int rc = open_weights(&st, e, dir, c->file, err);
+    if (rc == 0) {
+        struct kt_vae_params p = {
+            .config = c,
+            .weights = st,
+            .latent_h = e->config.dit.latent_h,
+            .latent_w = e->config.dit.latent_w,
+            .tails_max = tails,
+        };
+        rc = kt_vae_open(vae, e->dev, &p, err);
+    }
+    kt_safetensors_close(&st);
+    return rc;
+}
+
+/* Previews are decoded from nothing but the latents before them: two tails. Whoever has not
+ * downloaded the file has previews by the VAE. */
+static int open_preview(struct kt_engine *e, const char *dir, struct kt_error *err)
+{
+    if (e->config.preview_vae.kind == KT_VAE_NONE || e->tiny_vae) {
+        return 0;
+    }
+    int rc = open_one_vae(e, &e->preview_vae, &e->config.preview_vae, 2, dir, err);
+    if (rc < 0) {
+        return rc == -ENOENT ? 0 : rc;
+    }
+    kt_vae_get_info(e->preview_vae, &e->preview_info);
+    if (e->preview_info.width != e->vae_info.width ||
+        e->preview_info.height != e->vae_info.height) {
+        return kt_fail(
+            err, -EINVAL, "preview_vae: expected pictures of the vae's %dx%d, found %dx%d",
+            e->vae_info.width, e->vae_info.height, e->preview_info.width, e->preview_info.height);
+    }
+    return 0;
+}
+
 /* The tail pool is sized for every timeline's kept positions, one being written, and what a
  * snapshot keeps. */
 static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
 {
-    struct kt_safetensors *st = NULL;
-    const struct kt_vae_config *c = &e->config.vae;
-    if (c->kind == KT_VAE_NONE) {
+    if (e->config.vae.kind == KT_VAE_NONE) {
         return 0;
     }
-    int rc = open_weights(&st, e, dir, c->file, err);
-    if (rc < 0) {
-        return rc;
-    }
     e->tails_kept = KT_TAILS_DEFAULT;
-    struct kt_vae_params p = {
-        .config = c,
-        .weights = st,
-        .latent_h = e->config.dit.latent_h,
-        .latent_w = e->config.dit.latent_w,
-        .tails_max = e->timelines_max * (e->tails_kept + 1) + e->snapshots_max * KT_SNAPSHOT_TAILS,
-    };
-    rc = kt_vae_open(&e->vae, e->dev, &p, err);
-    kt_safetensors_close(&st);
+    int tails = e->timelines_max * (e->tails_kept + 1) + e->snapshots_max * KT_SNAPSHOT_TAILS;
+    int rc = open_one_vae(e, &e->vae, &e->config.vae, tails, dir, err);
     if (rc < 0) {
         return rc;
     }
     kt_vae_get_info(e->vae, &e->vae_info);
+    rc = open_preview(e, dir, err);
+    if (rc < 0) {
+        return rc;
+    }
     size_t pixels = (size_t)e->vae_info.width * (size_t)e->vae_info.height;
     size_t frames = (size_t)e->vae_info.frames_per_latent;
+    size_t previews = (size_t)e->preview_info.frames_per_latent;
+    frames = frames > previews ? frames : previews;
     e->rgb = kt_device_alloc(e->dev, frames * 3 * pixels * sizeof(float), "decoded rgb");
     e->i420 = kt_device_alloc(e->dev, frames * pixels * 3 / 2, "decoded i420");
     return e->rgb && e->i420 ? 0 : kt_fail(err, -ENOMEM, "decoded frames: out of device memory");
@@ -149,31 +182,33 @@ static int init_pools(struct kt_engine *e, struct kt_error *err)
                           e->timelines_max * lists + extra, "clean latents");
     }
     e->latent_host = malloc(e->latent_floats * sizeof(float));
-    rc = e->latent_host ? rc : -ENOMEM;
+    e->preview = kt_device_alloc(e->dev, e->latent_floats * sizeof(float), "previewed latent");
+    rc = e->latent_host && e->preview ? rc : -ENOMEM;
     return rc < 0 ? kt_fail(err, rc, "page pool: out of device memory") : 0;
 }
 
 static int init_contexts(struct kt_engine *e, struct kt_error *err)
 {
     size_t kv = kt_dit_context_bytes(e->dit), n = (size_t)e->contexts_max;
-    size_t rows = (size_t)e->config.dit.text_len;
-    if ((size_t)e->config.text.text_len > rows) {
-        rows = (size_t)e->config.text.text_len;
-    }
+    int of_encoder = e->config.text.text_len, of_dit = e->config.dit.text_len;
+    e->text_rows_max = of_encoder > of_dit ? of_encoder : of_dit;
+    size_t values = (size_t)e->text_rows_max * (size_t)e->config.dit.text_dim;
+    size_t rows = (size_t)of_dit * (size_t)e->config.dit.text_dim * e->dev->act_size;
     e->contexts = calloc(n, sizeof(*e->contexts));
     e->context_texts = calloc(n, KT_PROMPT_BYTES_MAX + 1);
     e->context_memory = kt_device_alloc(e->dev, kv * n, "cross-attention K/V of prompts");
-    e->text_rows = kt_device_alloc(e->dev, rows * (size_t)e->config.dit.text_dim * e->dev->act_size,
-                                   "encoder output");
-    e->text_given = kt_device_alloc(e->dev, rows * (size_t)e->config.dit.text_dim * sizeof(float),
-                                    "encoder output as given");
-    if (!e->contexts || !e->context_texts || !e->context_memory || !e->text_rows ||
-        !e->text_given) {
+    e->context_rows = kt_device_alloc(e->dev, rows * n, "encoder output of prompts");
+    e->text_rows = kt_device_alloc(e->dev, values * e->dev->act_size, "encoder output");
+    e->text_given = kt_device_alloc(e->dev, values * sizeof(float), "encoder output as given");
+    e->text_mixed = kt_device_alloc(e->dev, values * sizeof(float), "encoder output mixed in");
+    if (!e->contexts || !e->context_texts || !e->context_memory || !e->context_rows ||
+        !e->text_rows || !e->text_given || !e->text_mixed) {
         return kt_fail(err, -ENOMEM, "prompt contexts: out of memory");
     }
     for (size_t i = 0; i < n; i++) {
         e->contexts[i].engine = e;
         e->contexts[i].dit.kv = (char *)e->context_memory + kv * i;
+        e->contexts[i].rows = (char *)e->context_rows + rows * i;
         e->contexts[i].text = e->context_texts + (KT_PROMPT_BYTES_MAX + 1) * i;
     }
     return 0;
@@ -182,7 +217,7 @@ static int init_contexts(struct kt_engine *e, struct kt_error *err)
 static int init_timelines(struct kt_engine *e, struct kt_error *err)
 {
     size_t block = (size_t)e->config.sampler.num_frame_per_block * e->latent_floats;
-    size_t floats = block * (size_t)(2 + e->schedule.steps); /* x, v, one noise per renoise */
+    size_t floats = block * (size_t)(2 + e->schedule.steps) + e->latent_floats;
     e->timelines = calloc((size_t)e->timelines_max, sizeof(*e->timelines));
     e->snapshots = calloc((size_t)e->snapshots_max, sizeof(*e->snapshots));
     if (!e->timelines || !e->snapshots) {
@@ -196,7 +231,8 @@ static int init_timelines(struct kt_engine *e, struct kt_error *err)
         struct kt_block *b = &e->timelines[i].block;
         b->x = memory;
         b->v = memory + block;
-        b->noise = memory + 2 * block;
+        b->noise = memory + 2 * block; /* one per renoise */
+        b->before = memory + block * (size_t)(2 + e->schedule.steps);
     }
     return 0;
 }
@@ -214,6 +250,7 @@ static int override_config(struct kt_engine *e, const struct kt_engine_params *p
                            struct kt_error *err)
 {
     e->random_weights = p->random_weights;
+    e->tiny_vae = p->tiny_vae;
     if (p->window) {
         e->config.sampler.local_attn_size = p->window;
     }
@@ -282,7 +319,8 @@ void kt_engine_close(struct kt_engine **engine)
     kt_slab_finish(&e->pages);
     kt_slab_finish(&e->clean);
     if (e->dev) {
-        void *buffers[] = {e->context_memory, e->text_rows, e->text_given, e->rgb, e->i420};
+        void *buffers[] = {e->context_memory, e->context_rows, e->text_rows, e->text_given,
+                           e->text_mixed,     e->preview,      e->rgb,       e->i420};
         for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
             kt_device_free(e->dev, buffers[i]);
         }
@@ -291,6 +329,7 @@ void kt_engine_close(struct kt_engine **engine)
     free(e->context_texts);
     free(e->latent_host);
     kt_vae_close(&e->vae);
+    kt_vae_close(&e->preview_vae);
     kt_dit_close(&e->dit);
     kt_text_encoder_close(&e->encoder);
     kt_tokenizer_close(&e->tokenizer);
@@ -390,6 +429,16 @@ static int warm_pass(struct kt_engine *e, struct kt_timeline *t, struct kt_slab_
     return kt_dit_run(e->dit, &pass, err);
 }
 
+static int warm_preview(struct kt_timeline *t, struct kt_error *err)
+{
+    int rc = kt_timeline_block_begin(t, 0, err);
+    if (rc == 0 && (rc = kt_timeline_block_step(t, err)) >= 0) {
+        rc = kt_timeline_preview(t, NULL, 0, err);
+    }
+    kt_timeline_block_abandon(t);
+    return rc < 0 ? rc : 0;
+}
+
 /* The extremes of every shape that follows: a block in an empty and in a full window, a recache of
  * the whole window and of one latent, and the first, second and third latent of a decode. */
 static int warm_timeline(struct kt_engine *e, struct kt_timeline *t, struct kt_error *err)
@@ -400,6 +449,9 @@ static int warm_timeline(struct kt_engine *e, struct kt_timeline *t, struct kt_e
     for (int i = 0; i < 3 && i < block && rc == 0 && e->vae; i++) {
         int frames = kt_timeline_decode(t, NULL, 0, err);
         rc = frames < 0 ? frames : 0;
+    }
+    if (rc == 0 && e->vae) {
+        rc = warm_preview(t, err);
     }
     if (rc == 0 && take_zeroed_pages(e, pages, window - block) < 0) {
         rc = kt_fail(err, -ENOBUFS, "warm-up: no free pages");

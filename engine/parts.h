@@ -16,6 +16,8 @@ enum { KT_SNAPSHOT_TAILS = 2 }; /* tails a snapshot keeps: at 832x480 one is 1.9
 struct kt_context {
     struct kt_engine *engine;
     struct kt_dit_context dit;
+    void *rows;    /* [act] [text_rows_max, text_dim] what the encoder said, zeros behind it */
+    int row_count; /* of them that are the prompt's */
     int refs;      /* holders; 0: cached only, may be recycled */
     uint64_t used; /* LRU stamp */
     char *text;    /* cleaned text it encodes, KT_PROMPT_BYTES_MAX + 1 bytes, "" for none */
@@ -27,6 +29,7 @@ struct kt_block { /* the block in flight */
     int picks[KT_STEPS_MAX];
     float *x, *v;    /* [f32] [block, in_dim, h, w] */
     float *noise;    /* [f32] fresh noise; given noises lie behind it */
+    float *before;   /* [f32] [in_dim, h, w] the first latent as it was before the last step */
     int given_steps; /* renoise tensors given, -1: counter-based */
 };
 
@@ -52,23 +55,28 @@ struct kt_engine {
     struct kt_schedule schedule;
     struct kt_window_shape shape;
     struct kt_device *dev;
-    int random_weights;
+    int random_weights, tiny_vae;
     struct kt_tokenizer *tokenizer;  /* NULL: no tokenizer */
     struct kt_text_encoder *encoder; /* NULL: no encoder */
     struct kt_dit *dit;
     struct kt_vae *vae; /* NULL: no VAE */
     struct kt_vae_info vae_info;
+    struct kt_vae *preview_vae; /* NULL: the VAE decodes previews too */
+    struct kt_vae_info preview_info;
+    float *preview; /* [f32] [in_dim, h, w] the latent being previewed */
     struct kt_slab pages, clean;
 
     int contexts_max, timelines_max, snapshots_max, tails_kept;
     struct kt_context *contexts;
-    void *context_memory, *text_rows; /* text_rows: [act] [text_len, text_dim] */
-    float *text_given;                /* [f32] of the same shape, rows as callers give them */
+    int text_rows_max; /* the longer text_len of encoder and DiT */
+    void *context_memory, *context_rows;
+    void *text_rows;                /* [act] [text_rows_max, text_dim] */
+    float *text_given, *text_mixed; /* [f32] of the same shape: rows as callers give them */
     char *context_texts;
     uint64_t lru_clock;
     struct kt_timeline *timelines;
     struct kt_snapshot *snapshots;
-    float *rgb;           /* [f32] [frames_per_latent, 3, height, width] */
+    float *rgb;           /* [f32] [frames_per_latent, 3, height, width], of the larger VAE */
     uint8_t *i420;        /* device, frames_per_latent frames */
     size_t latent_floats; /* in_dim * latent_h * latent_w */
     float *latent_host;   /* latent_floats, for hashing */

@@ -232,10 +232,16 @@ static void block_pass(struct kt_timeline *t, struct kt_dit_pass *pass,
     };
 }
 
+/* The first latent is put by before the step changes it: a preview is what the step knew of it. */
 static int sample_step(struct kt_timeline *t)
 {
     struct kt_engine *e = t->engine;
     struct kt_block *b = &t->block;
+    size_t latent = e->latent_floats * sizeof(float);
+    int rc = e->dev->k.copy_rows(e->dev->q, b->before, 0, b->x, 0, 1, latent);
+    if (rc < 0) {
+        return rc;
+    }
     int last = b->next == b->steps - 1, pick = b->picks[b->next];
     struct kt_sample_step_args a = {
         .x = b->x, .v = b->v, .sigma = e->schedule.sigma[pick], .n = (int)block_floats(t)};
@@ -245,8 +251,7 @@ static int sample_step(struct kt_timeline *t)
         if (b->given_steps >= 0) {
             noise += block_floats(t) * (size_t)b->next;
         } else {
-            int rc = draw_noise(t, noise, target);
-            if (rc < 0) {
+            if ((rc = draw_noise(t, noise, target)) < 0) {
                 return rc;
             }
         }
@@ -438,23 +443,19 @@ static int decode_next(struct kt_timeline *t, struct kt_error *err)
     return frames;
 }
 
-int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
-                       struct kt_error *err)
+/* Converts `frames` pictures in e->rgb and brings them to the host. */
+static int convert(struct kt_engine *e, const struct kt_vae_info *vae, int frames, uint8_t *i420,
+                   size_t frame_bytes, struct kt_error *err)
 {
-    struct kt_engine *e = t->engine;
-    size_t bytes = (size_t)e->vae_info.width * (size_t)e->vae_info.height * 3 / 2;
-    int frames = decode_next(t, err);
-    if (frames < 0) {
-        return frames;
-    }
+    size_t bytes = (size_t)vae->width * (size_t)vae->height * 3 / 2;
     struct kt_i420_args a = {.rgb = e->rgb,
                              .out = e->i420,
                              .frame_bytes = bytes,
                              .frames = frames,
-                             .w = e->vae_info.width,
-                             .h = e->vae_info.height,
-                             .scale = e->vae_info.scale,
-                             .offset = e->vae_info.offset};
+                             .w = vae->width,
+                             .h = vae->height,
+                             .scale = vae->scale,
+                             .offset = vae->offset};
     int rc = e->dev->k.queue_sync(e->dev->q); /* so that the decoder's time is not the copy's */
     int64_t start = kt_now_ns();
     if (rc == 0) {
@@ -466,6 +467,73 @@ int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
     }
     e->convert_ms = kt_ms_since(start);
     return rc < 0 ? kt_fail(err, rc, "decode: conversion failed") : frames;
+}
+
+int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
+                       struct kt_error *err)
+{
+    int frames = decode_next(t, err);
+    return frames < 0 ? frames
+                      : convert(t->engine, &t->engine->vae_info, frames, i420, frame_bytes, err);
+}
+
+/* ---- previews ---- */
+
+/* x0 = x - sigma v of the block's first latent, as the last step saw it. */
+static int predict_first(struct kt_timeline *t)
+{
+    struct kt_engine *e = t->engine;
+    struct kt_block *b = &t->block;
+    struct kt_sample_step_args a = {.x = e->preview,
+                                    .v = b->v,
+                                    .sigma = e->schedule.sigma[b->picks[b->next - 1]],
+                                    .n = (int)e->latent_floats};
+    int rc = e->dev->k.copy_rows(e->dev->q, e->preview, 0, b->before, 0, 1,
+                                 e->latent_floats * sizeof(float));
+    return rc < 0 ? rc : e->dev->k.sample_step(e->dev->q, &a);
+}
+
+/* The preview VAE keeps no state along the stream: the latent before gives it one, so that its
+ * first pictures are not those of a stream's start. */
+static int decode_preview(struct kt_timeline *t, int *frames, struct kt_error *err)
+{
+    struct kt_engine *e = t->engine;
+    struct kt_vae *vae = e->preview_vae ? e->preview_vae : e->vae;
+    struct kt_vae_tail *before = NULL, *after = NULL;
+    struct kt_slab_item *clean = kt_history_clean(&t->history, t->history.latents - 1);
+    int rc = 0;
+    if (!e->preview_vae) {
+        before = kt_vae_tail_ref(kt_history_tail(&t->history));
+    } else if (clean) {
+        rc = kt_vae_decode(vae, NULL, clean->data, e->rgb, frames, &before, err);
+    }
+    if (rc == 0) {
+        rc = kt_vae_decode(vae, before, e->preview, e->rgb, frames, &after, err);
+    }
+    kt_vae_tail_unref(&before);
+    kt_vae_tail_unref(&after);
+    return rc;
+}
+
+int kt_timeline_preview(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
+                        struct kt_error *err)
+{
+    struct kt_engine *e = t->engine;
+    int frames = 0, rc;
+    if (!e->vae) {
+        return kt_fail(err, -ENOTSUP, "preview: model '%s' has no VAE", e->config.name);
+    }
+    if (!t->block.active || t->block.next == 0) {
+        return kt_fail(err, -EINVAL, "preview: no step of a block has been made");
+    }
+    if ((rc = predict_first(t)) < 0) {
+        return kt_fail(err, rc, "preview: sampler failed");
+    }
+    if ((rc = decode_preview(t, &frames, err)) < 0) {
+        return rc;
+    }
+    return convert(e, e->preview_vae ? &e->preview_info : &e->vae_info, frames, i420, frame_bytes,
+                   err);
 }
 
 double kt_engine_convert_ms(const struct kt_engine *e)

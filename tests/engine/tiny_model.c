@@ -193,6 +193,32 @@ static int write_vae(const char *dir)
     return write_file(w, dir, "vae.safetensors");
 }
 
+/* The tiny decoder's layers by index: a convolution, and per level three memory blocks, growth in
+ * time and a convolution. */
+static int write_preview(const char *dir)
+{
+    static const int widths[] = {12, 8, 8, 4}, growth[] = {1, 2, 2};
+    struct writer *w = new_writer(4);
+    add(w, 1.7f, 0, SHAPE(widths[0], Z, 3, 3), "decoder.1.weight");
+    add(w, 0.1f, 0, SHAPE(widths[0]), "decoder.1.bias");
+    for (int level = 0; level < 3; level++) {
+        int n = widths[level], at = 3 + 6 * level;
+        for (int block = 0; block < 3; block++) {
+            for (int i = 0; i < 3; i++) {
+                int layer = at + block;
+                add(w, 1.7f, 0, SHAPE(n, i ? n : 2 * n, 3, 3), "decoder.%d.conv.%d.weight", layer,
+                    2 * i);
+                add(w, 0.1f, 0, SHAPE(n), "decoder.%d.conv.%d.bias", layer, 2 * i);
+            }
+        }
+        add(w, 1.7f, 0, SHAPE(n * growth[level], n, 1, 1), "decoder.%d.conv.weight", at + 4);
+        add(w, 1.7f, 0, SHAPE(widths[level + 1], n, 3, 3), "decoder.%d.weight", at + 5);
+    }
+    add(w, 1.7f, 0, SHAPE(3, widths[3], 3, 3), "decoder.22.weight");
+    add(w, 0.1f, 0, SHAPE(3), "decoder.22.bias");
+    return write_file(w, dir, "preview.safetensors");
+}
+
 static int write_text(const char *dir)
 {
     struct writer *w = new_writer(3);
@@ -267,10 +293,16 @@ static int write_config(const char *dir, const struct tiny_model_options *o)
         fprintf(f, "%s1", i ? ", " : "");
     }
     fprintf(f,
-            "]},\n \"sampler\": {\"num_frame_per_block\": %d, \"local_attn_size\": %d, "
+            "]},\n%s \"sampler\": {\"num_frame_per_block\": %d, \"local_attn_size\": %d, "
             "\"sink_size\": %d,"
             " \"denoising_step_list\": [1000, 750, 500, 250], \"timestep_shift\": 5.0,"
             " \"relative_rope\": %s, \"global_sink\": %s, \"context_noise\": 0}}\n",
+            o->preview
+                ? " \"preview_vae\": {\"kind\": \"taehv\", \"file\": \"preview.safetensors\","
+                  " \"latent_channels\": 16, \"widths\": [12, 8, 8, 4],"
+                  " \"decoder_time_upscale\": [1, 2, 2], \"decoder_space_upscale\": [2, 2, 2],"
+                  " \"frames_to_trim\": 3},\n"
+                : "",
             o->block ? o->block : 2, o->window ? o->window : 6, o->window ? o->sink : 1,
             o->absolute_rope ? "false" : "true", o->resink ? "false" : "true");
     return fclose(f) == 0 ? 0 : -errno;
@@ -282,6 +314,7 @@ int tiny_model_write(const char *dir, const struct tiny_model_options *o)
     if ((rc = write_config(dir, o)) < 0 || (rc = write_dit(dir)) < 0 || (rc = write_vae(dir)) < 0) {
         return rc;
     }
-    rc = write_text(dir);
+    rc = o->preview ? write_preview(dir) : 0;
+    rc = rc < 0 ? rc : write_text(dir);
     return rc < 0 ? rc : copy_file(o->spiece, dir, "spiece.model");
 }

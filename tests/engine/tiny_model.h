@@ -8,6 +8,7 @@ struct tiny_model_options {
     int absolute_rope;       /* else relative */
     int resink;              /* global_sink false */
     int window, sink, block; /* 0: 6, 1 and 2; window -1: unbounded */
+    int preview;             /* a preview_vae beside the vae */
     const char *spiece;      /* path of a spiece.model to copy */
 };
 

@@ -248,7 +248,7 @@ float kt_f8_round(float x)
     memcpy(&bits, &size, sizeof(bits)); /* else three bits behind the first */
     bits = (bits + 0x7ffff + (bits >> 20 & 1)) & ~0xfffffu;
     memcpy(&size, &bits, sizeof(size));
-    return copysignf(size < KT_F8_LARGEST ? size : KT_F8_LARGEST, x);
+    return copysignf(size, x);
 }
 
 float kt_f8_scale(float largest)

@@ -399,43 +399,6 @@ static void pools_run_dry_cleanly(void **state)
     close_fixture(&f);
 }
 
-static void a_refused_prompt_evicts_none(void **state)
-{
-    struct fixture f;
-    struct kt_context *held[16] = {0}, *text = NULL, *again = NULL, *none = NULL;
-    struct kt_error err;
-    struct kt_engine_info info;
-    const int32_t good[] = {5, 1}, bad[] = {-1};
-    open_fixture(&f, &(struct tiny_model_options){0});
-    if (kt_context_from_text(f.e, &text, "a prompt", 8, &err) == -ENOTSUP) {
-        close_fixture(&f);
-        skip(); /* this build has no tokenizer */
-    }
-    for (int i = 0; i < f.e->contexts_max - 4; i++) {
-        held[i] = make_context(f.e, i, 1);
-    }
-    struct kt_context *first = text;
-    kt_context_unref(&text); /* the only one that may go */
-    assert_int_equal(kt_context_from_ids(f.e, &none, bad, 1, &err), -EINVAL);
-    kt_engine_get_info(f.e, &info);
-    assert_int_equal(info.contexts_used, f.e->contexts_max);
-    assert_int_equal(kt_context_from_text(f.e, &text, "a  prompt", 9, &err), 0);
-    assert_ptr_equal(text, first);
-    assert_int_equal(kt_context_from_ids(f.e, &none, good, 2, &err), -ENOBUFS);
-    assert_non_null(strstr(err.text, "all 16 prompt contexts"));
-    assert_int_equal(kt_context_from_text(f.e, &none, "other", 5, &err), -ENOBUFS);
-    kt_context_unref(&text);
-    assert_int_equal(kt_context_from_ids(f.e, &again, good, 2, &err), 0);
-    assert_ptr_equal(again, first);
-    kt_context_unref(&again);
-    assert_int_equal(kt_context_from_text(f.e, &text, "a prompt", 8, &err), 0); /* encoded anew */
-    kt_context_unref(&text);
-    for (int i = 0; i < f.e->contexts_max - 4; i++) {
-        kt_context_unref(&held[i]);
-    }
-    close_fixture(&f);
-}
-
 /* After warm-up a stream allocates nothing, whatever happens to it. */
 static void nothing_is_allocated_after_warm_up(void **state)
 {
@@ -473,7 +436,6 @@ int main(void)
         cmocka_unit_test(noise_is_keyed_by_latent_and_step),
         cmocka_unit_test(recache_of_the_needed_equals_all),
         cmocka_unit_test(pools_run_dry_cleanly),
-        cmocka_unit_test(a_refused_prompt_evicts_none),
         cmocka_unit_test(nothing_is_allocated_after_warm_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

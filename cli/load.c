@@ -3,19 +3,21 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "load/load.h"
 #include "load/report.h"
-#include "proto/control.h"
 
 struct words {
-    const char *url, *script, *json, *token, *codec, *cut, *transition;
-    int clients, seed, no_decode, refresh_hz, steps;
+    const char *url, *script, *json, *token, *codec, *cut, *transition, *recache;
+    int clients, seed, no_decode, refresh_hz, steps, blend, depth, draft, preview;
     double seconds;
 };
+
+enum { UNSAID = -1, BLEND_MAX = 16, DEPTH_MAX = 4, WINDOW_MAX = 1024, STEPS_MAX = 16 };
 
 static int parse(int argc, char **argv, struct words *w)
 {
@@ -27,9 +29,14 @@ static int parse(int argc, char **argv, struct words *w)
         {"json", KT_OPTION_TEXT, &w->json, 0, 0, "write the report there"},
         {"seed", KT_OPTION_INT, &w->seed, 0, INT_MAX, "of the times between keys, 1"},
         {"token", KT_OPTION_TEXT, &w->token, 0, 0, "the server's, if it has one"},
-        {"cut", KT_OPTION_TEXT, &w->cut, 0, 0, "ask for a cut rule: latent, block"},
-        {"transition", KT_OPTION_TEXT, &w->transition, 0, 0, "ask for model, cut or scene"},
-        {"steps", KT_OPTION_INT, &w->steps, 0, 16, "denoising steps; 0 automatic"},
+        {"cut", KT_OPTION_TEXT, &w->cut, 0, 0, "set: now, latent or block"},
+        {"transition", KT_OPTION_TEXT, &w->transition, 0, 0, "set: model, cut, scene or blend"},
+        {"blend", KT_OPTION_INT, &w->blend, 1, BLEND_MAX, "set: blocks of a blend"},
+        {"recache", KT_OPTION_TEXT, &w->recache, 0, 0, "set: full, checkpoint or latents"},
+        {"draft", KT_OPTION_INT, &w->draft, 0, 1, "set: 1 or 0, to draft while typing"},
+        {"preview", KT_OPTION_INT, &w->preview, 0, 1, "set: 1 or 0, to show previews"},
+        {"depth", KT_OPTION_INT, &w->depth, 0, DEPTH_MAX, "set: blocks made ahead"},
+        {"steps", KT_OPTION_INT, &w->steps, 0, STEPS_MAX, "denoising steps; 0 automatic"},
         {"codec", KT_OPTION_TEXT, &w->codec, 0, 0, "vp8 (default), vp9, or others undecoded"},
         {"no-decode", KT_OPTION_FLAG, &w->no_decode, 0, 0,
          "believe the pictures; for many clients"},
@@ -46,14 +53,11 @@ static int bad(const char *option, const char *expected, const char *found)
     return 2;
 }
 
-/* The place of `word` in a list, 0 for none. */
-static int choose(const char *option, const char *word, const char *const *names, int64_t *out)
+static int one_of(const char *option, const char *word, const char *const *names)
 {
     char expected[128] = "";
-    *out = 0;
     for (int i = 0; word && names[i]; i++) {
         if (strcmp(word, names[i]) == 0) {
-            *out = i;
             return 0;
         }
         strncat(expected, i ? ", " : "", sizeof(expected) - strlen(expected) - 1);
@@ -62,10 +66,69 @@ static int choose(const char *option, const char *word, const char *const *names
     return word ? bad(option, expected, word) : 0;
 }
 
+/* "full", "checkpoint" or a number of latents. */
+static int read_recache(const char *word, json_t **out)
+{
+    char *end;
+    *out = NULL;
+    if (!word) {
+        return 0;
+    }
+    const long latents = strtol(word, &end, 10);
+    if (strcmp(word, "full") == 0 || strcmp(word, "checkpoint") == 0) {
+        *out = json_string(word);
+    } else if (end == word || *end || latents < 1 || latents > WINDOW_MAX) {
+        return bad("recache", "full, checkpoint or a number of latents from 1", word);
+    } else {
+        *out = json_integer(latents);
+    }
+    return 0;
+}
+
+static void put(json_t *o, const char *name, json_t *value)
+{
+    if (value) {
+        json_object_set_new(o, name, value);
+    }
+}
+
+static json_t *text(const char *word)
+{
+    return word ? json_string(word) : NULL;
+}
+
+/* The `set` message, or NULL when nothing was asked for. Drafts are made as a session's settings
+ * say, so the settings are changed and commits say nothing of their own. */
+static int make_settings(const struct words *w, char **out)
+{
+    static const char *const cuts[] = {"now", "latent", "block", NULL};
+    static const char *const transitions[] = {"model", "cut", "scene", "blend", NULL};
+    json_t *recache;
+    int rc = one_of("cut", w->cut, cuts);
+    rc = rc ? rc : one_of("transition", w->transition, transitions);
+    rc = rc ? rc : read_recache(w->recache, &recache);
+    if (rc) {
+        return rc;
+    }
+    json_t *o = json_object();
+    put(o, "cut", text(w->cut));
+    put(o, "transition", text(w->transition));
+    put(o, "recache", recache);
+    put(o, "blend", w->blend == UNSAID ? NULL : json_integer(w->blend));
+    put(o, "depth", w->depth == UNSAID ? NULL : json_integer(w->depth));
+    put(o, "draft", w->draft == UNSAID ? NULL : json_boolean(w->draft));
+    put(o, "preview", w->preview == UNSAID ? NULL : json_boolean(w->preview));
+    *out = NULL;
+    if (json_object_size(o) > 0) {
+        put(o, "type", json_string("set"));
+        *out = json_dumps(o, JSON_COMPACT);
+    }
+    json_decref(o);
+    return 0;
+}
+
 static int prepare(const struct words *w, struct kt_load_params *p)
 {
-    static const char *const cuts[] = {"latent", "block", NULL};
-    static const char *const transitions[] = {"model", "cut", "scene", NULL};
     if (!w->script) {
         fprintf(stderr, "kinetype load: --script FILE is needed (config/typing has some)\n");
         return 2;
@@ -85,18 +148,13 @@ static int prepare(const struct words *w, struct kt_load_params *p)
     if (p->decode && p->codec != KT_CODEC_VP8 && p->codec != KT_CODEC_VP9) {
         return bad("codec", "vp8 or vp9, or --no-decode beside it", w->codec);
     }
-    const int rc = choose("cut", w->cut, cuts, &p->cut);
-    return rc ? rc : choose("transition", w->transition, transitions, &p->transition);
+    return 0;
 }
 
 static int publish(struct kt_load_results *r, const struct words *w, const struct kt_load_params *p)
 {
-    const struct kt_report_facts facts = {.params = p,
-                                          .script_path = w->script,
-                                          .cut = w->cut,
-                                          .transition = w->transition,
-                                          .rss_mib = -1,
-                                          .wasted_device_ms = -1};
+    const struct kt_report_facts facts = {
+        .params = p, .script_path = w->script, .rss_mib = -1, .wasted_device_ms = -1};
     json_t *report = kt_report_json(r, &facts);
     int rc = report ? 0 : -ENOMEM;
     if (rc == 0) {
@@ -116,18 +174,25 @@ int kt_command_load(int argc, char **argv)
                       .codec = "vp8",
                       .clients = 1,
                       .seed = 1,
-                      .steps = -1,
+                      .steps = UNSAID,
+                      .blend = UNSAID,
+                      .depth = UNSAID,
+                      .draft = UNSAID,
+                      .preview = UNSAID,
                       .seconds = 60};
     struct kt_load_params params;
     struct kt_load_results results = {0};
     struct kt_script script = {0};
     struct kt_error err = {0};
+    char *settings = NULL;
     int rc = parse(argc, argv, &w);
     rc = rc ? rc : prepare(&w, &params);
+    rc = rc ? rc : make_settings(&w, &settings);
     if (rc) {
         return rc == 1 ? 0 : rc;
     }
     params.script = &script;
+    params.settings = settings;
     rc = kt_script_read(&script, w.script, &err);
     rc = rc < 0 ? rc : kt_load_run(&results, &params, &err);
     if (rc < 0) {
@@ -138,5 +203,6 @@ int kt_command_load(int argc, char **argv)
     }
     kt_results_free(&results);
     kt_script_free(&script);
+    free(settings);
     return rc < 0 ? 1 : 0;
 }

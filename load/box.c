@@ -59,7 +59,7 @@ int kt_box_caret(struct kt_box *b, const char *words)
 }
 
 /* The box needs no revisions: those on the wire are the connection's. */
-static int splice(struct kt_box *b, const struct kt_change *c)
+static int splice(struct kt_box *b, const struct kt_keystroke *c)
 {
     const struct kt_splice s = {
         .rev = 1, .base = 0, .at = c->at, .del = c->del, .ins = c->ins, .ins_n = c->ins_n};
@@ -67,9 +67,9 @@ static int splice(struct kt_box *b, const struct kt_change *c)
     return kt_text_splice(&b->text, &s, NULL) < 0 ? -EFBIG : 0;
 }
 
-int kt_box_insert(struct kt_box *b, const char *s, size_t n, struct kt_change *out)
+int kt_box_insert(struct kt_box *b, const char *s, size_t n, struct kt_keystroke *out)
 {
-    *out = (struct kt_change){.at = b->caret, .del = b->selected, .ins = s, .ins_n = n};
+    *out = (struct kt_keystroke){.at = b->caret, .del = b->selected, .ins = s, .ins_n = n};
     if (splice(b, out) < 0) {
         return -EFBIG;
     }
@@ -78,13 +78,13 @@ int kt_box_insert(struct kt_box *b, const char *s, size_t n, struct kt_change *o
     return 0;
 }
 
-int kt_box_backspace(struct kt_box *b, struct kt_change *out)
+int kt_box_backspace(struct kt_box *b, struct kt_keystroke *out)
 {
     const int64_t back = b->selected ? 0 : 1;
     if (b->caret < back) {
         return -ENOENT;
     }
-    *out = (struct kt_change){
+    *out = (struct kt_keystroke){
         .at = b->caret - back, .del = back ? 1 : b->selected, .ins = "", .ins_n = 0};
     const int rc = splice(b, out);
     if (rc == 0) {

@@ -16,7 +16,7 @@ struct kt_box {
 };
 
 /* One change of the text, in code points, as the protocol counts them. */
-struct kt_change {
+struct kt_keystroke {
     int64_t at, del;
     const char *ins; /* the caller's, or "" */
     size_t ins_n;    /* bytes */
@@ -30,8 +30,8 @@ int kt_box_select(struct kt_box *b, const char *words);
 int kt_box_caret(struct kt_box *b, const char *words);
 /* A key, or what is pasted: n bytes of valid UTF-8 replace the selection. -EFBIG: the text would be
  * too long. */
-int kt_box_insert(struct kt_box *b, const char *s, size_t n, struct kt_change *out);
+int kt_box_insert(struct kt_box *b, const char *s, size_t n, struct kt_keystroke *out);
 /* Backspace: the selection, or the code point before the caret. -ENOENT: there is none. */
-int kt_box_backspace(struct kt_box *b, struct kt_change *out);
+int kt_box_backspace(struct kt_box *b, struct kt_keystroke *out);
 
 #endif

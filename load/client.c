@@ -4,6 +4,7 @@
 #include "proto/server_message.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,12 +41,24 @@ static void give_up(struct kt_load_client *c, const char *why)
     c->p.io.close(c->p.io.arg);
 }
 
-static void say(struct kt_load_client *c, const struct kt_client_message *m)
+/* Takes the text. */
+static void say_text(struct kt_load_client *c, char *text)
 {
-    char *text = kt_client_message_print(m);
     if (!text || c->p.io.send(c->p.io.arg, text) < 0) {
         give_up(c, "the server does not read what a client sends");
     }
+}
+
+static void say(struct kt_load_client *c, const struct kt_client_message *m)
+{
+    say_text(c, kt_client_message_print(m));
+}
+
+/* Takes the reference. */
+static void say_json(struct kt_load_client *c, json_t *o)
+{
+    say_text(c, o ? json_dumps(o, JSON_COMPACT) : NULL);
+    json_decref(o);
 }
 
 /* ---- the prompt ---- */
@@ -57,12 +70,8 @@ static int next_rev(struct kt_load_client *c)
 
 static void say_commit(struct kt_load_client *c)
 {
-    struct kt_client_message m = {.kind = KT_CLIENT_COMMIT};
-    m.commit.rev = c->rev;
-    m.commit.transition = c->p.transition;
-    m.commit.cut = c->p.cut;
     c->commit_rev = c->rev;
-    say(c, &m);
+    say_json(c, json_pack("{s:s s:i}", "type", "commit", "rev", c->rev));
 }
 
 /* The whole text, as the page does after a resync; a commit that may have been lost follows it. */
@@ -80,7 +89,7 @@ static void say_whole(struct kt_load_client *c)
     }
 }
 
-static void say_change(struct kt_load_client *c, const struct kt_change *change)
+static void say_change(struct kt_load_client *c, const struct kt_keystroke *change)
 {
     char ins[KT_TEXT_BYTES_MAX + 1];
     struct kt_client_message m = {.kind = KT_CLIENT_EDIT};
@@ -141,6 +150,9 @@ static void on_welcome(struct kt_load_client *c, const struct kt_server_message 
     c->tick_us = now_us;
     c->pinged_us = now_us - KT_PING_US;
     c->typing = 1;
+    if (c->p.settings) {
+        say_text(c, strdup(c->p.settings));
+    }
     kt_typist_init(&c->typist,
                    &(struct kt_typist_params){
                        .script = c->p.script,
@@ -149,11 +161,18 @@ static void on_welcome(struct kt_load_client *c, const struct kt_server_message 
                        .start_us = now_us + kt_random_between(&c->random, 0, START_SPREAD_US)});
 }
 
+static enum kt_hit hit_of(const char *name)
+{
+    return strcmp(name, "ready") == 0   ? KT_HIT_READY
+           : strcmp(name, "begun") == 0 ? KT_HIT_BEGUN
+                                        : KT_HIT_COLD;
+}
+
 static void on_applied(struct kt_load_client *c, const struct kt_server_message *m, int64_t now_us)
 {
     struct kt_commit news = {.rev = (int)m->applied.rev,
                              .epoch = (uint32_t)m->applied.epoch,
-                             .drafted = (int)m->applied.drafted};
+                             .hit = hit_of(m->applied.hit)};
     snprintf(news.cut, sizeof(news.cut), "%s", m->applied.cut);
     kt_ledger_applied(&c->ledger, &news, now_us);
 }
@@ -270,15 +289,15 @@ static void report(struct kt_load_client *c, int64_t now_us)
 {
     const int best = kt_round_trip_best(&c->round_trip);
     const struct kt_viewer *v = &c->viewer;
-    if (!v->has_shown || (c->has_reported && v->shown_seq == c->reported_seq &&
-                          now_us - c->reported_us < KT_REPORT_IDLE_US)) {
+    if (!v->has_passed || (c->has_reported && v->passed_seq == c->reported_seq &&
+                           now_us - c->reported_us < KT_REPORT_IDLE_US)) {
         return;
     }
     c->has_reported = 1;
-    c->reported_seq = v->shown_seq;
+    c->reported_seq = v->passed_seq;
     c->reported_us = now_us;
     struct kt_client_message m = {.kind = KT_CLIENT_PLAYHEAD};
-    m.playhead.seq = v->shown_seq;
+    m.playhead.seq = v->passed_seq;
     m.playhead.client_us = now_us;
     m.playhead.rtt_us = best < 0 ? -1 : c->round_trip.sample[best].us;
     say(c, &m);
@@ -326,17 +345,24 @@ int64_t kt_load_client_service(struct kt_load_client *c, int64_t now_us)
 
 /* ---- coming and going ---- */
 
+static void set(json_t *o, const char *name, json_t *value)
+{
+    json_object_set_new(o, name, value);
+}
+
 void kt_load_client_connected(struct kt_load_client *c, int64_t now_us)
 {
-    struct kt_client_message m = {.kind = KT_CLIENT_HELLO};
+    json_t *hello =
+        json_pack("{s:s s:i s:[s] s:s}", "type", "hello", "protocol", KT_PROTOCOL_VERSION, "codecs",
+                  kt_codec_name(c->p.codec), "client", "load");
+    if (c->p.token) {
+        set(hello, "token", json_string(c->p.token));
+    }
+    if (c->p.steps >= 0) {
+        set(hello, "steps", json_integer(c->p.steps));
+    }
     c->state = KT_LOAD_GREETING;
-    m.hello.protocol = KT_PROTOCOL_VERSION;
-    m.hello.codecs.count = 1;
-    m.hello.codecs.codec[0] = (uint8_t)c->p.codec;
-    m.hello.token = c->p.token;
-    m.hello.steps = c->p.steps;
-    m.hello.client = "load";
-    say(c, &m);
+    say_json(c, hello);
 }
 
 void kt_load_client_gone(struct kt_load_client *c, const char *reason, int64_t now_us)
@@ -374,7 +400,7 @@ void kt_load_client_leave(struct kt_load_client *c, int64_t now_us)
     c->typing = 0;
     c->state = KT_LOAD_GONE;
     kt_viewer_end(&c->viewer, now_us);
-    if (state == KT_LOAD_OPEN) {
+    if (state == KT_LOAD_OPEN || state == KT_LOAD_QUEUED) {
         say(c, &(struct kt_client_message){.kind = KT_CLIENT_BYE});
     } else if (state != KT_LOAD_GONE) {
         c->p.io.close(c->p.io.arg);

@@ -40,7 +40,7 @@ struct kt_load_client_params {
     int number, decode, refresh_hz; /* 0: shown when due, whatever a display does */
     int steps;                      /* -1: the server's */
     uint64_t seed;
-    int64_t transition, cut;
+    const char *settings; /* a `set` message that is sent first, or NULL */
 };
 
 enum kt_load_client_state {

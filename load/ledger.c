@@ -42,7 +42,7 @@ void kt_ledger_applied(struct kt_ledger *l, const struct kt_commit *news, int64_
             c->applied = 1;
             c->applied_us = now_us;
             c->epoch = news->epoch;
-            c->drafted = news->drafted;
+            c->hit = news->hit;
             memcpy(c->cut, news->cut, sizeof(c->cut));
         } else if (!c->applied) {
             close_at(l, i, KT_COMMIT_OVERTAKEN);

@@ -25,12 +25,16 @@ enum kt_commit_end {
     KT_COMMIT_END_COUNT
 };
 
+/* How far the draft of the text was when it was committed. */
+enum kt_hit { KT_HIT_COLD, KT_HIT_BEGUN, KT_HIT_READY, KT_HIT_COUNT };
+
 /* Moments are microseconds of the client's clock; 0: has not happened. */
 struct kt_commit {
     enum kt_commit_end end;
     int client, rev, pause_ms;
     int opening; /* nothing was on the screen yet: this is no switch */
-    int applied, drafted;
+    int applied;
+    enum kt_hit hit;
     uint32_t epoch;
     char cut[8]; /* the rule that the server followed; "" where it does not say */
     int64_t sent_us, applied_us, received_us, decoded_us, shown_us;

@@ -26,7 +26,7 @@ struct kt_load_params {
     int steps; /* -1: the server's */
     double seconds;
     uint64_t seed;
-    int64_t transition, cut;
+    const char *settings; /* a `set` message for every client, or NULL */
 };
 
 /* Connects, types for that long, waits for the last answers, leaves. SIGINT and SIGTERM end it

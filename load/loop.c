@@ -239,8 +239,7 @@ static void connect_one(struct run *r, int number)
                             .refresh_hz = p->refresh_hz,
                             .steps = p->steps,
                             .seed = p->seed,
-                            .transition = p->transition,
-                            .cut = p->cut});
+                            .settings = p->settings});
     if (!lws_client_connect_via_info(&info) && c->client.state != KT_LOAD_GONE) {
         gone(c, "cannot connect");
     }

@@ -14,6 +14,18 @@ static struct kt_picture take(struct kt_playout *p)
     return picture;
 }
 
+/* A picture in the queue will move the anchor: until then nobody knows what is due when. */
+static int anchor_moves(const struct kt_playout *p)
+{
+    for (int i = 0; i < p->count; i++) {
+        const struct kt_picture *q = &p->queue[(p->head + i) % KT_PLAYOUT_MAX];
+        if (q->urgent || q->rebase) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void kt_playout_push(struct kt_playout *p, const struct kt_picture *in, int64_t now_us)
 {
     struct kt_picture picture = *in;
@@ -21,7 +33,7 @@ void kt_playout_push(struct kt_playout *p, const struct kt_picture *in, int64_t 
         p->outdated++;
         return;
     }
-    picture.urgent = picture.flush || (p->has_epoch && picture.epoch > p->epoch);
+    picture.urgent = picture.flush;
     picture.rebase = picture.late;
     if (picture.urgent) {
         flush(p);
@@ -32,7 +44,8 @@ void kt_playout_push(struct kt_playout *p, const struct kt_picture *in, int64_t 
         p->anchored = 1;
         p->offset_us = now_us + KT_PLAYOUT_JITTER_US - picture.pts_us;
     }
-    p->missed += !picture.urgent && !picture.late && now_us > picture.pts_us + p->offset_us;
+    p->missed += !picture.urgent && !picture.late && !anchor_moves(p) &&
+                 now_us > picture.pts_us + p->offset_us;
     if (p->count == KT_PLAYOUT_MAX) {
         take(p);
         p->overflowed++;

@@ -1,7 +1,7 @@
 /* When each picture is shown: the page's jitter buffer (web/core/playout.js) rule for rule, on a
- * clock of the caller's. The first picture anchors it; `flush` and a new epoch drop what waits and
- * show at once; `late` moves the anchor; a picture shown more than 40 ms after its time moves it
- * too.
+ * clock of the caller's. The first picture anchors it; `flush` drops what waits (the page may keep
+ * some of it to fade from) and is shown at once; a new epoch without it follows in order; `late`
+ * moves the anchor; a picture shown more than 40 ms after its time moves it too.
  *
  * Thread-safety: plain data, one thread at a time. */
 #ifndef KT_LOAD_PLAYOUT_H

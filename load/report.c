@@ -6,7 +6,7 @@
 
 /* Which commits a row of the report is about. */
 struct choice {
-    int drafted;                    /* 0, 1, or -1: both */
+    int hit;                        /* enum kt_hit, or -1: any */
     int pause_from_ms, pause_to_ms; /* [from, to) */
     const char *cut;                /* NULL: any */
 };
@@ -34,7 +34,7 @@ static json_t *percentiles(struct kt_tally *s)
 
 static int chosen(const struct choice *w, const struct kt_commit *c)
 {
-    return c->applied && !c->opening && (w->drafted < 0 || w->drafted == c->drafted) &&
+    return c->applied && !c->opening && (w->hit < 0 || w->hit == (int)c->hit) &&
            c->pause_ms >= w->pause_from_ms && c->pause_ms < w->pause_to_ms &&
            (!w->cut || strcmp(w->cut, c->cut) == 0);
 }
@@ -79,11 +79,11 @@ static int64_t count(const struct kt_load_results *r, const struct choice *w)
     return n;
 }
 
-/* Drafted commits of all answered ones. */
+/* Commits whose draft was ready, of all answered ones. */
 static json_t *hit_rate(const struct kt_load_results *r, struct choice w)
 {
     const int64_t all = count(r, &w);
-    w.drafted = 1;
+    w.hit = KT_HIT_READY;
     return all ? number((double)count(r, &w) / (double)all) : json_null();
 }
 
@@ -120,9 +120,9 @@ static json_t *by_cut(const struct kt_load_results *r)
 
 /* ---- stages ---- */
 
-static json_t *switch_stages(const struct kt_load_results *r, int drafted)
+static json_t *switch_stages(const struct kt_load_results *r, enum kt_hit hit)
 {
-    const struct choice w = {drafted, 0, INT32_MAX, NULL};
+    const struct choice w = {(int)hit, 0, INT32_MAX, NULL};
     json_t *o = json_object();
     for (int t = 0; t < KT_TIMING_COUNT; t++) {
         struct kt_tally s = {0};
@@ -155,23 +155,30 @@ static json_t *text(const char *s)
     return s ? json_string(s) : json_null();
 }
 
+/* The `set` message without its type; null: as the server has it. */
+static json_t *settings(const char *message)
+{
+    json_t *o = message ? json_loads(message, 0, NULL) : NULL;
+    json_object_del(o, "type");
+    return o ? o : json_null();
+}
+
 static json_t *run_part(const struct kt_load_results *r, const struct kt_report_facts *f)
 {
     const struct kt_load_params *p = f->params;
     char seed[24];
     snprintf(seed, sizeof(seed), "%llu", (unsigned long long)p->seed);
-    return json_pack("{s:s s:o s:i s:o s:o s:s s:s s:b s:i s:o s:o}", //
-                     "url", p->url,                                   //
-                     "script", text(f->script_path),                  //
-                     "clients", p->clients,                           //
-                     "seconds", number(r->seconds),                   //
-                     "seconds_asked", number(p->seconds),             //
-                     "seed", seed,                                    //
-                     "codec", kt_codec_name(p->codec),                //
-                     "decode", p->decode,                             //
-                     "refresh_hz", p->refresh_hz,                     //
-                     "cut", text(f->cut),                             //
-                     "transition", text(f->transition));
+    return json_pack("{s:s s:o s:i s:o s:o s:s s:s s:b s:i s:o}", //
+                     "url", p->url,                               //
+                     "script", text(f->script_path),              //
+                     "clients", p->clients,                       //
+                     "seconds", number(r->seconds),               //
+                     "seconds_asked", number(p->seconds),         //
+                     "seed", seed,                                //
+                     "codec", kt_codec_name(p->codec),            //
+                     "decode", p->decode,                         //
+                     "refresh_hz", p->refresh_hz,                 //
+                     "settings", settings(p->settings));
 }
 
 static json_t *maybe(double x)
@@ -262,13 +269,14 @@ static json_t *commit_row(const struct kt_load_results *r, const struct kt_commi
 {
     static const char *const ends[KT_COMMIT_END_COUNT] = {"open",      "shown",  "passed",
                                                           "overtaken", "failed", "unanswered"};
-    return json_pack("{s:i s:o s:i s:s s:b s:b s:s s:o s:o s:o s:o s:o s:o}",   //
+    static const char *const hits[KT_HIT_COUNT] = {"cold", "begun", "ready"};
+    return json_pack("{s:i s:o s:i s:s s:b s:s s:s s:o s:o s:o s:o s:o s:o}",   //
                      "client", c->client,                                       //
                      "at_s", number((double)(c->sent_us - r->begin_us) * 1e-6), //
                      "pause_ms", c->pause_ms,                                   //
                      "end", ends[c->end],                                       //
                      "opening", c->opening,                                     //
-                     "drafted", c->drafted,                                     //
+                     "hit", hits[c->hit],                                       //
                      "cut", c->cut,                                             //
                      "applied_ms", since(c, c->applied_us),                     //
                      "received_ms", since(c, c->received_us),                   //
@@ -295,6 +303,7 @@ static void set_screen(json_t *o, struct kt_load_results *r)
     json_object_set_new(o, "fps_lowest", number(lowest));
     json_object_set_new(o, "stalls", stalls_part(r));
     json_object_set_new(o, "stale_frames", json_integer(r->stale));
+    json_object_set_new(o, "disordered", json_integer(r->disordered));
     json_object_set_new(o, "deadline_misses", json_integer(r->late + r->missed));
     json_object_set_new(o, "late_pictures", json_integer(r->late));
     json_object_set_new(o, "drops", drops_part(r));
@@ -303,7 +312,9 @@ static void set_screen(json_t *o, struct kt_load_results *r)
 
 json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *f)
 {
-    static const struct choice drafted = {1, 0, INT32_MAX, NULL}, cold = {0, 0, INT32_MAX, NULL};
+    static const struct choice ready = {KT_HIT_READY, 0, INT32_MAX, NULL},
+                               begun = {KT_HIT_BEGUN, 0, INT32_MAX, NULL},
+                               cold = {KT_HIT_COLD, 0, INT32_MAX, NULL};
     json_t *o = json_object();
     json_object_set_new(o, "report", json_string("kinetype load"));
     json_object_set_new(o, "version", json_integer(1));
@@ -311,7 +322,8 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
     json_object_set_new(o, "server", server_part(r, f));
     json_object_set_new(o, "clients", clients_part(r));
     json_object_set_new(o, "commits", commits_part(r));
-    json_object_set_new(o, "drafted", latencies(r, &drafted));
+    json_object_set_new(o, "drafted", latencies(r, &ready));
+    json_object_set_new(o, "begun", latencies(r, &begun));
     json_object_set_new(o, "cold", latencies(r, &cold));
     json_object_set_new(o, "all", latencies(r, &every));
     json_object_set_new(o, "preview", preview_part(r));
@@ -333,6 +345,6 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
 
 int kt_report_broken(const struct kt_load_results *r)
 {
-    return r->decode_errors > 0 || r->bad_messages > 0 || r->stale > 0 || r->gaps > 0 ||
-           r->lost > 0 || r->opened == 0;
+    return r->decode_errors > 0 || r->bad_messages > 0 || r->stale > 0 || r->disordered > 0 ||
+           r->gaps > 0 || r->lost > 0 || r->opened == 0;
 }

@@ -1,8 +1,9 @@
 /* What a run is reported as: one JSON object, and the same numbers as a table for people.
  *
  * Latencies are milliseconds from Enter (the commit was handed to the socket) to the first picture
- * of the commit's epoch: received, decoded, shown. `drafted` and `cold` are told apart by the
- * server's `applied`. Commits that were made before anything was on the screen are in neither.
+ * of the commit's epoch: received, decoded, shown. `drafted` (its draft was ready), `begun` and
+ * `cold` are told apart by the server's `applied`. Commits that were made before anything was on
+ * the screen are in neither.
  *
  * Thread-safety: one thread at a time. */
 #ifndef KT_LOAD_REPORT_H
@@ -16,9 +17,9 @@ struct json_t;
 
 struct kt_report_facts {
     const struct kt_load_params *params;
-    const char *script_path, *cut, *transition; /* as asked for; NULL: the server's choice */
-    double rss_mib;                             /* of the server; negative: not known */
-    double wasted_device_ms;                    /* the same */
+    const char *script_path;
+    double rss_mib;          /* of the server; negative: not known */
+    double wasted_device_ms; /* the same */
 };
 
 /* A new reference, or NULL without memory. Sorts the samples. */

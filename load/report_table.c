@@ -40,11 +40,11 @@ static void print_percentiles(FILE *out, const char *name, const char *what, con
 
 static void print_latencies(FILE *out, const json_t *r)
 {
-    static const char *const groups[] = {"drafted", "cold", "preview"};
+    static const char *const groups[] = {"drafted", "begun", "cold", "preview"};
     static const char *const whats[] = {"received_ms", "decoded_ms", "shown_ms"};
     fprintf(out, "\nEnter to the first new picture, ms\n  %-12s %-10s %6s %8s %8s %8s\n", "", "",
             "n", "p50", "p95", "p99");
-    for (int g = 0; g < 3; g++) {
+    for (int g = 0; g < 4; g++) {
         for (int i = 0; i < 3; i++) {
             const json_t *p = at(r, groups[g], whats[i]);
             if (p && json_integer_value(json_object_get(p, "n")) > 0) {

@@ -28,7 +28,8 @@ struct kt_load_results {
     int64_t commits_sent, commits_ended[KT_COMMIT_END_COUNT], edits_sent, resyncs;
     /* pictures */
     int64_t received, previews, bytes, gaps, keys, late, missed, flushed, overflowed, outdated;
-    int64_t decode_errors, bad_messages, key_requests, wrong_epoch;
+    int64_t decode_errors, bad_messages, key_requests, wrong_revision;
+    int64_t disordered; /* pictures of an older epoch, or previews of one that is there, arrived */
     int64_t shown, stale, stalls, stall_us, stall_longest_us, rebased;
     struct kt_tally stage_ms[KT_TIMING_COUNT], transit_ms, decode_ms, fps, rtt_ms;
     struct kt_error_count errors[KT_ERROR_CODES_MAX];

@@ -177,7 +177,7 @@ static int read_line(struct reader *r, const char *line, size_t n)
 
 static int type(struct kt_box *b, const char *text)
 {
-    struct kt_change change;
+    struct kt_keystroke change;
     int rc = 0;
     for (size_t n; *text && rc == 0; text += n) {
         n = kt_utf8_sequence(text, strlen(text));
@@ -188,7 +188,7 @@ static int type(struct kt_box *b, const char *text)
 
 static int erase(struct kt_box *b, int keys)
 {
-    struct kt_change change;
+    struct kt_keystroke change;
     int rc = 0;
     for (int i = 0; i < keys && rc == 0; i++) {
         rc = kt_box_backspace(b, &change);
@@ -198,7 +198,7 @@ static int erase(struct kt_box *b, int keys)
 
 static int play_action(const struct reader *r, struct kt_box *b, const struct kt_action *a)
 {
-    struct kt_change change;
+    struct kt_keystroke change;
     switch (a->kind) {
     case KT_ACTION_WAIT:
     case KT_ACTION_COUNT: return 0;

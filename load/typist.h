@@ -20,9 +20,9 @@ enum kt_typed_kind { KT_TYPED_NOTHING, KT_TYPED_EDIT, KT_TYPED_ENTER };
 
 struct kt_typed {
     enum kt_typed_kind kind;
-    struct kt_change change; /* EDIT; its text lives as long as the script */
-    int pause_ms;            /* ENTER: since the last key that changed the text */
-    int line;                /* of the script */
+    struct kt_keystroke change; /* EDIT; its text lives as long as the script */
+    int pause_ms;               /* ENTER: since the last key that changed the text */
+    int line;                   /* of the script */
 };
 
 struct kt_typist {

@@ -50,7 +50,8 @@ static void count(struct kt_viewer *v, const struct kt_media_header *h, size_t n
 {
     struct kt_load_results *r = v->p.results;
     const int64_t way = transit(v, h, now_us);
-    r->received++;
+    r->received += h->stream == STREAM_VIDEO;
+    r->previews += h->stream == STREAM_PREVIEW;
     r->bytes += (int64_t)n;
     r->keys += (h->flags & KT_MEDIA_KEY) != 0;
     r->late += (h->flags & KT_MEDIA_LATE) != 0;
@@ -59,7 +60,7 @@ static void count(struct kt_viewer *v, const struct kt_media_header *h, size_t n
     }
     v->has_seq = 1;
     v->next_seq = h->seq + 1;
-    for (int i = 0; i < KT_TIMING_COUNT; i++) {
+    for (int i = 0; i < KT_TIMING_COUNT && h->stream == STREAM_VIDEO; i++) {
         kt_tally_add(&r->stage_ms[i], h->timings[i] * 0.1);
     }
     if (way >= 0) {
@@ -67,11 +68,39 @@ static void count(struct kt_viewer *v, const struct kt_media_header *h, size_t n
     }
 }
 
+/* Epochs never go back, and no preview comes behind the picture that it announces. */
+static void check_order(struct kt_viewer *v, const struct kt_media_header *h)
+{
+    const int preview = h->stream == STREAM_PREVIEW;
+    if (v->has_epoch && (preview ? h->epoch <= v->epoch : h->epoch < v->epoch)) {
+        v->p.results->disordered++;
+    }
+    if (!preview && (!v->has_epoch || h->epoch > v->epoch)) {
+        v->has_epoch = 1;
+        v->epoch = h->epoch;
+    }
+}
+
+static void report_passed(struct kt_viewer *v, uint32_t seq)
+{
+    v->passed_seq = v->has_passed && v->passed_seq > seq ? v->passed_seq : seq;
+    v->has_passed = 1;
+}
+
+/* Not shown, but the playhead goes past it, or the server would wait. */
+static int pass_over(struct kt_viewer *v, const struct kt_media_header *h)
+{
+    if (h->stream == STREAM_VIDEO) {
+        v->flush_owed |= (h->flags & KT_MEDIA_FLUSH) != 0;
+        report_passed(v, h->seq);
+    }
+    return h->stream == STREAM_VIDEO ? -EBADMSG : 0;
+}
+
 static int take_preview(struct kt_viewer *v, const struct kt_media_header *h,
                         const uint8_t *payload, int64_t now_us)
 {
     struct kt_commit *c = kt_ledger_of_revision(v->p.ledger, h->revision);
-    v->p.results->previews++;
     const int rc = decode(v, h, payload);
     if (rc == 0 && c && !c->preview_received_us && !c->shown_us) {
         c->preview_received_us = now_us;
@@ -88,23 +117,23 @@ static int take_video(struct kt_viewer *v, const struct kt_media_header *h, cons
         c->received_us = now_us;
         c->transit_us = transit(v, h, now_us);
         memcpy(c->timings, h->timings, sizeof(c->timings));
-        v->p.results->wrong_epoch += h->revision != (uint32_t)c->rev;
+        v->p.results->wrong_revision += h->revision != (uint32_t)c->rev;
     }
-    const int rc = decode(v, h, payload);
-    if (rc < 0) {
-        return rc;
+    if (decode(v, h, payload) < 0) {
+        return pass_over(v, h);
     }
     const struct kt_picture picture = {.seq = h->seq,
                                        .epoch = h->epoch,
                                        .revision = h->revision,
                                        .pts_us = (int64_t)h->pts_us,
-                                       .flush = (h->flags & KT_MEDIA_FLUSH) != 0,
+                                       .flush = (h->flags & KT_MEDIA_FLUSH) != 0 || v->flush_owed,
                                        .late = (h->flags & KT_MEDIA_LATE) != 0,
                                        .first = (h->flags & KT_MEDIA_FIRST) != 0};
     const int64_t decoded_us = v->p.now_us(v->p.arg);
     if (c && !c->decoded_us) {
         c->decoded_us = decoded_us;
     }
+    v->flush_owed = 0;
     kt_playout_push(&v->playout, &picture, decoded_us);
     return 0;
 }
@@ -121,8 +150,9 @@ int kt_viewer_picture(struct kt_viewer *v, const uint8_t *data, size_t n, int64_
         return 0;
     }
     count(v, &h, n, now_us);
+    check_order(v, &h);
     if (v->need_key[h.stream] && !(h.flags & KT_MEDIA_KEY)) {
-        return -EBADMSG;
+        return pass_over(v, &h);
     }
     v->need_key[h.stream] = 0;
     const uint8_t *payload = data + KT_MEDIA_HEADER_BYTES;
@@ -140,7 +170,7 @@ static int show(struct kt_viewer *v, int64_t now_us)
     }
     kt_screen_show(&v->screen, &picture, now_us);
     kt_ledger_shown(v->p.ledger, picture.epoch, now_us);
-    v->shown_seq = picture.seq;
+    report_passed(v, picture.seq);
     v->has_shown = 1;
     return 1;
 }

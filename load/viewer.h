@@ -1,7 +1,8 @@
 /* What happens to a picture between the wire and the screen: header, decoder, playout, screen; as
  * web/core/pipeline.js does it, but that decoding is done at once instead of in a queue.
  *
- * A preview picture (stream 1) is shown as soon as it is decoded.
+ * A preview picture (stream 1) is shown as soon as it is decoded. Cross-fades are not drawn: a
+ * picture counts as shown when it is drawn for the first time, whatever is blended over it.
  *
  * Thread-safety: one thread at a time. */
 #ifndef KT_LOAD_VIEWER_H
@@ -34,9 +35,11 @@ struct kt_viewer {
     struct kt_screen screen;
     struct kt_decoder *decoder[2]; /* by stream; NULL until needed */
     int need_key[2];
-    int64_t frame_us; /* the display's refresh that was asked for; 0: none */
-    uint32_t next_seq, shown_seq;
-    int has_seq, has_shown, ended;
+    int64_t frame_us;         /* the display's refresh that was asked for; 0: none */
+    uint32_t next_seq, epoch; /* epoch: the newest that arrived on stream 0 */
+    uint32_t passed_seq;      /* the last picture shown or passed over: what is reported */
+    int has_seq, has_epoch, has_shown, has_passed, ended;
+    int flush_owed; /* a picture with `flush` was passed over */
 };
 
 void kt_viewer_open(struct kt_viewer *v, const struct kt_viewer_params *p);

@@ -40,6 +40,7 @@ static const struct field welcome_fields[] = {
 };
 static const struct field queued_fields[] = {
     {"position", FIELD_INT, 0, AT(queued.position)},
+    {"sessions", FIELD_INT, OPTIONAL, AT(queued.sessions)},
     {"eta_ms", FIELD_INT, OPTIONAL, AT(queued.eta_ms)},
 };
 static const struct field received_fields[] = {
@@ -50,7 +51,7 @@ static const struct field applied_fields[] = {
     {"rev", FIELD_INT, 0, AT(applied.rev)},
     {"epoch", FIELD_INT, 0, AT(applied.epoch)},
     {"frame", FIELD_INT, 0, AT(applied.frame)},
-    {"drafted", FIELD_FLAG, OPTIONAL, AT(applied.drafted)},
+    {"hit", FIELD_STRING, OPTIONAL, AT(applied.hit)},
     {"cut", FIELD_STRING, OPTIONAL, AT(applied.cut)},
 };
 static const struct field failed_fields[] = {

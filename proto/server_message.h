@@ -39,13 +39,14 @@ struct kt_server_message {
             int64_t rev, committed, ready, steps, width, height, fps;
         } welcome;
         struct {
-            int64_t position, eta_ms;
+            int64_t position, sessions, eta_ms;
         } queued;
         struct {
             int64_t rev, committed;
         } received;
         struct {
-            int64_t rev, epoch, frame, drafted;
+            int64_t rev, epoch, frame;
+            const char *hit; /* "ready", "begun", "cold" */
             const char *cut; /* the rule that was followed */
         } applied;
         struct {

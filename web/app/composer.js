@@ -1,5 +1,6 @@
 // The prompt box: every change streams out, Enter (or a pause, in live mode) makes it take effect, and the line below
-// says what has become of it.
+// says what has become of it. A thin bar says how far the server is with what stands there and was not applied yet: full
+// means that Enter only has to show it.
 
 import { byId, setText } from './dom.js';
 import { seconds } from './format.js';
@@ -8,6 +9,7 @@ import { eventTime, now } from '../core/now.js';
 
 const LIVE_PAUSE_MS = 450;
 const HEIGHT_MAX_REM = 6.2;
+const STAGES = ['text', 'ready']; // how far a draft is
 
 export class Composer {
     // onEdit(text); onCommit({ transition, keyMs, text })
@@ -17,6 +19,8 @@ export class Composer {
         this._box = byId('prompt');
         this._receipt = byId('receipt');
         this._live = byId('live');
+        this._draft = byId('draft');
+        this._stage = null; // of STAGES
         this._composing = false;
         this._timer = null;
         this._committed = null; // text of the last commit
@@ -42,6 +46,7 @@ export class Composer {
     // A text chosen instead of typed: streams out and takes effect.
     choose(text, keyMs) {
         this.show(text);
+        this._setStage(null);
         this._onEdit(text);
         this.commit(keyMs);
     }
@@ -69,6 +74,25 @@ export class Composer {
         }
     }
 
+    // "Blend" only where the server can.
+    set canBlend(can) {
+        byId('blend-choice').hidden = !can;
+        if (!can && this.transition === 'blend') {
+            this.transition = 'cut';
+        }
+    }
+
+    get transitions() {
+        return [...document.querySelectorAll('input[name="transition"]')]
+            .filter((radio) => !radio.parentElement.hidden).map((radio) => radio.value);
+    }
+
+    // The next one of the list.
+    flipTransition() {
+        const list = this.transitions;
+        this.transition = list[(list.indexOf(this.transition) + 1) % list.length];
+    }
+
     commit(keyMs, transition = this.transition) {
         clearTimeout(this._timer);
         const text = this._box.value.trim();
@@ -78,7 +102,29 @@ export class Composer {
         }
         this._committed = text;
         this._warning = '';
+        this._setStage(null);
         this._onCommit({ transition, keyMs, text });
+    }
+
+    // The server is so far with the text that stands here.
+    drafted(stage) {
+        if (!STAGES.includes(stage) || this._box.value.trim() === (this._committed ?? '').trim()) {
+            return;
+        }
+        this._setStage(stage);
+        if (!this._warning) {
+            this._idle();
+        }
+    }
+
+    get stage() {
+        return this._stage;
+    }
+
+    _setStage(stage) {
+        this._stage = stage;
+        this._draft.dataset.stage = stage ?? 'none';
+        byId('apply').dataset.stage = stage ?? 'none';
     }
 
     // ---- the line below ----
@@ -103,8 +149,8 @@ export class Composer {
         }
     }
 
-    shown(latencyMs) {
-        const took = `On screen ${seconds(latencyMs)} after the key.`;
+    shown({ ms, hit }) {
+        const took = `On screen ${seconds(ms)} after the key${hit === 'ready' ? ', drawn while you typed' : ''}.`;
         this.say(this._warning ? 'warn' : 'good', this._warning ? `${took} ${this._warning}` : took);
     }
 
@@ -120,7 +166,13 @@ export class Composer {
 
     _idle() {
         if (this._box.value.trim() !== (this._committed ?? '').trim()) {
-            this.say('idle', this._live.checked ? 'Takes effect when you pause.' : 'Press Enter to apply.');
+            const live = this._live.checked;
+            if (this._stage === 'ready') {
+                this.say('ready', live ? 'Already drawn.' : 'Already drawn: Enter shows it at once.');
+            } else {
+                this.say('idle', live ? 'Takes effect when you pause.' :
+                    this._stage === 'text' ? 'Understood. Press Enter to apply.' : 'Press Enter to apply.');
+            }
         }
     }
 
@@ -159,6 +211,7 @@ export class Composer {
     }
 
     _changed(keyMs) {
+        this._setStage(null);
         const clean = this._onEdit(this._box.value);
         if (clean !== this._box.value) {
             this._keepCaret(clean);

@@ -14,6 +14,8 @@ const STATES = {
     busy: ['Busy', 'warn'],
     reconnecting: ['Reconnecting…', 'warn'],
     refused: ['Stopped', 'bad'],
+    queued: ['In line', 'warn'],
+    left: ['Not connected', 'bad'],
 };
 
 // Why a session was refused, for people: [title, what to do].
@@ -27,15 +29,18 @@ const REFUSED = {
 };
 
 export class Cover {
-    // onRetry(), onToken(text)
-    constructor({ onRetry, onToken }) {
+    // onRetry(), onToken(text), onLeave()
+    constructor({ onRetry, onToken, onLeave }) {
         this._cover = byId('cover');
         this._title = byId('cover-title');
         this._text = byId('cover-text');
         this._spin = byId('cover-spin');
         this._retry = byId('cover-retry');
         this._form = byId('token-form');
+        this._place = byId('cover-place');
+        this._leave = byId('cover-leave');
         this._timer = null;
+        this._leave.addEventListener('click', onLeave);
         this._retry.addEventListener('click', onRetry);
         this._form.addEventListener('submit', (event) => {
             event.preventDefault();
@@ -48,6 +53,10 @@ export class Cover {
         this.state(phase === 'open' ? 'connecting' : phase);
         if (phase === 'connecting') {
             this._show({ title: 'Connecting', spin: true });
+        } else if (phase === 'queued') {
+            this._queued(detail);
+        } else if (phase === 'left') {
+            this._show({ title: 'You left the line', text: 'Your text is kept.', retry: 'Get in line again' });
         } else if (phase === 'busy') {
             this._busy(detail);
         } else if (phase === 'reconnecting') {
@@ -76,6 +85,21 @@ export class Cover {
         setText(byId('state-text'), word);
     }
 
+    // The waiting room. The server says when the place changes; the estimate is counted down in between.
+    _queued({ position, etaMs }) {
+        const rest = 'One more person now would make the video stutter. You come in by yourself; your text is kept.';
+        this._show({
+            title: position === 1 ? 'You are next' : `${position - 1} ${position === 2 ? 'person is' : 'people are'} before you`,
+            place: String(position),
+            leave: true,
+        });
+        if (Number.isFinite(etaMs)) {
+            this._count(etaMs, (s) => `${s > 0 ? `About ${about(s)}. ` : 'Any moment now. '}${rest}`);
+        } else {
+            setText(this._text, rest);
+        }
+    }
+
     _busy({ limit, retryMs }) {
         const places = limit === 1 ? 'Its one place is taken' : limit ? `All ${limit} places are taken` : 'All places are taken';
         this._show({ title: 'Somebody else is watching', retry: 'Try now' });
@@ -99,7 +123,7 @@ export class Cover {
         }
     }
 
-    _show({ title, text = '', spin = false, retry = null, token = false }) {
+    _show({ title, text = '', spin = false, retry = null, token = false, place = '', leave = false }) {
         this._cover.hidden = false;
         setText(this._title, title);
         setText(this._text, text);
@@ -107,6 +131,9 @@ export class Cover {
         this._retry.hidden = retry === null;
         setText(this._retry, retry ?? '');
         this._form.hidden = !token;
+        setText(this._place, place);
+        this._place.hidden = !place;
+        this._leave.hidden = !leave;
     }
 
     _hide() {
@@ -124,6 +151,14 @@ export class Cover {
         clearInterval(this._timer);
         this._timer = null;
     }
+}
+
+// Seconds as people guess them.
+function about(s) {
+    if (s < 10) {
+        return 'ten seconds';
+    }
+    return s < 55 ? `${Math.ceil(s / 10) * 10} seconds` : s < 90 ? 'a minute' : `${Math.round(s / 60)} minutes`;
 }
 
 // Passing remarks at the lower edge of the picture.

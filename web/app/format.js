@@ -32,3 +32,8 @@ export function quoted(words) {
     const marked = words.map((w) => `“${w}”`);
     return marked.length < 2 ? marked.join('') : `${marked.slice(0, -1).join(', ')} and ${marked[marked.length - 1]}`;
 }
+
+// 0.75 -> "0.75", 3 -> "3"
+export function number(value) {
+    return String(Math.round(value * 100) / 100);
+}

@@ -2,6 +2,7 @@
 
 import { byId, element, setText } from './dom.js';
 import { bitrate, milliseconds, seconds } from './format.js';
+import { HITS } from './latency.js';
 import { Averages, Rate } from '../core/stats.js';
 
 // [key, label, once per prompt?]; what the server reports with each picture, then what happens on the way and here.
@@ -16,8 +17,15 @@ const ROWS = [
     ['send', 'Send queue'],
     ['network', 'Network'],
     ['client', 'Decode here'],
-    ['wait', 'Wait to show'],
+    ['wait', 'Held until due'],
 ];
+// What `applied` says of a commit, for people: in a list, and in a sentence.
+const HIT_NAMES = { ready: 'drawn ahead', begun: 'begun ahead', cold: 'not begun' };
+const HIT_TITLES = {
+    ready: 'Its pictures were there before Enter',
+    begun: 'The server was at it when Enter came',
+    cold: 'It was begun with Enter',
+};
 const CODEC_NAMES = { vp8: 'VP8', vp9: 'VP9', jpeg: 'JPEG', h264: 'H.264' };
 
 export class Hud {
@@ -87,6 +95,10 @@ export class Hud {
         const target = this._status.target_fps;
         setText(byId('n-latency'), shown.last === null ? '–' : seconds(shown.last));
         setText(byId('n-latency-more'), shown.last === null ? 'press Enter to measure' : this._spread());
+        const preview = this._latency.preview.last;
+        byId('preview-figure').hidden = preview === null;
+        setText(byId('n-preview'), preview === null ? '–' : seconds(preview));
+        this._renderHits();
         setText(byId('n-fps'), this._last ? `${fps.toFixed(1)}${target ? ` of ${round(target)}` : ''} fps` : '–');
         setText(byId('n-rate'), this._last ? bitrate(this._bytes.perSecond(nowMs)) : '–');
         setText(byId('n-rtt'), this._clock?.ready ? milliseconds(this._clock.rttMs) : '–');
@@ -110,11 +122,28 @@ export class Hud {
     }
 
     _spread() {
-        const { shown } = this._latency;
+        const { shown, last } = this._latency;
+        const how = last?.hit ? HIT_NAMES[last.hit] : 'from key to screen';
         if (shown.count < 2) {
-            return 'from key to screen';
+            return how;
         }
-        return `median ${seconds(shown.percentile(50))} · p95 ${seconds(shown.percentile(95))} of ${shown.count}`;
+        return `${last?.hit ? `${how} · ` : ''}median ${seconds(shown.percentile(50))} · p95 ${seconds(shown.percentile(95))}`;
+    }
+
+    _renderHits() {
+        const kinds = HITS.filter((hit) => this._latency.byHit[hit].count > 0);
+        const list = byId('hits');
+        list.hidden = kinds.length === 0;
+        while (list.children.length > kinds.length) {
+            list.lastChild.remove();
+        }
+        kinds.forEach((hit, i) => {
+            const row = list.children[i] ?? list.appendChild(element('li'));
+            const { count } = this._latency.byHit[hit];
+            row.dataset.hit = hit;
+            row.title = HIT_TITLES[hit];
+            setText(row, `${HIT_NAMES[hit]} ${seconds(this._latency.byHit[hit].percentile(50))} × ${count}`);
+        });
     }
 
     _format() {
@@ -125,11 +154,12 @@ export class Hud {
 
     _lines(fps, nowMs) {
         const p = this._last;
-        const { shown } = this._latency;
+        const { shown, last } = this._latency;
         const path = ROWS.filter(([key, , once]) => !once && this._value(key) >= 0.05)
             .map(([key, label]) => `${label.padEnd(16)}${milliseconds(this._value(key)).padStart(8)}`);
         return [
             `key to picture  ${(shown.last === null ? '–' : seconds(shown.last)).padStart(8)}`,
+            ...(last?.hit ? [`  ${last.hit}${last.cut ? `, cut ${last.cut}` : ''}`] : []),
             `frame rate   ${`${fps.toFixed(1)} fps`.padStart(11)}`,
             `bitrate      ${bitrate(this._bytes.perSecond(nowMs)).padStart(11)}`,
             ...path,

@@ -2,10 +2,13 @@
 //
 // A commit waits here with the time of its key event until the first picture of a newer epoch, made under its revision,
 // has arrived and is on the screen. A commit that a later one overtook never gets a picture and is not counted.
+//
+// How far the server was when Enter was pressed (`applied` says it) makes all the difference, so each kind is kept apart.
 
 import { Recent } from '../core/stats.js';
 
 const WAITING_MAX = 32;
+export const HITS = ['ready', 'begun', 'cold'];
 
 export class Latency {
     constructor() {
@@ -13,6 +16,9 @@ export class Latency {
         this._epoch = -1; // on the screen
         this.shown = new Recent();
         this.received = new Recent();
+        this.preview = new Recent();
+        this.byHit = Object.fromEntries(HITS.map((hit) => [hit, new Recent()]));
+        this.last = null; // { ms, hit, cut } of the last commit that was answered
         this.measured = 0; // how many in all
     }
 
@@ -22,9 +28,18 @@ export class Latency {
     }
 
     commit(rev, keyMs) {
-        this._waiting.push({ rev, keyMs, after: this._epoch, receivedMs: null });
+        this._waiting.push({ rev, keyMs, after: this._epoch, receivedMs: null, hit: null, cut: null, previewed: false });
         if (this._waiting.length > WAITING_MAX) {
             this._waiting.shift();
+        }
+    }
+
+    // The server's word on how far it was.
+    applied({ rev, hit, cut }) {
+        const commit = this._waiting.find((c) => c.rev === rev);
+        if (commit) {
+            commit.hit = HITS.includes(hit) ? hit : null;
+            commit.cut = cut ?? null;
         }
     }
 
@@ -35,7 +50,16 @@ export class Latency {
         }
     }
 
-    // Milliseconds when this picture is the answer to a commit, else null.
+    // A preview of the answer is on the screen.
+    onPreview({ epoch, revision, shownMs }) {
+        const commit = this._answered(epoch, revision);
+        if (commit && !commit.previewed) {
+            commit.previewed = true;
+            this.preview.add(shownMs - commit.keyMs);
+        }
+    }
+
+    // { ms, hit, cut } when this picture is the answer to a commit, else null.
     onShown({ epoch, revision, shownMs }) {
         const commit = this._answered(epoch, revision);
         this._epoch = epoch;
@@ -47,7 +71,9 @@ export class Latency {
         this.measured++;
         this.shown.add(ms);
         this.received.add(commit.receivedMs - commit.keyMs);
-        return ms;
+        this.byHit[commit.hit]?.add(ms);
+        this.last = { ms, hit: commit.hit, cut: commit.cut };
+        return this.last;
     }
 
     // The newest commit that this picture can be the answer to.

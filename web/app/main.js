@@ -6,7 +6,9 @@ import { Controls, saveFile } from './controls.js';
 import { Cover, Notice } from './cover.js';
 import { Hud } from './hud.js';
 import { Latency } from './latency.js';
+import { Settings } from './settings.js';
 import { Timeline } from './timeline.js';
+import { openFork, takeFork } from './fork.js';
 import { clockTime } from './format.js';
 import { describeShortcuts, listenForShortcuts } from './shortcuts.js';
 import * as preferences from './preferences.js';
@@ -24,6 +26,9 @@ class Page {
         this._player = null;
         this._status = null;
         this._pictures = 0; // shown since the last welcome
+        this._previews = 0; // epochs of which a preview was shown
+        this._blended = 0; // pictures with an old one under them
+        this._history = null; // how far back the server knows the way
         this._texts = new Map(); // revision -> text, of commits
         this._startText = '';
         this._latency = new Latency();
@@ -32,8 +37,14 @@ class Page {
         this._cover = new Cover({
             onRetry: () => this._session.retry(),
             onToken: (token) => this._useToken(token),
+            onLeave: () => this._session.leave(),
         });
-        this._timeline = new Timeline({ onPick: (text, event) => this._choose(text, event) });
+        this._timeline = new Timeline({
+            onPick: (text, event) => this._choose(text, event),
+            onRewind: (frame, atMs) => this._rewind(frame, atMs),
+            onFork: (frame) => this._fork(frame),
+        });
+        this._settings = new Settings({ onSet: (fields) => this._session.set(fields) });
         this._composer = new Composer({
             onEdit: (text) => this._session.edit(text),
             onCommit: (commit) => this._commit(commit),
@@ -52,6 +63,7 @@ class Page {
         this._listen();
         this._player = await Player.create(byId('picture'), {
             arrived: (m) => this._arrived(m),
+            preview: (m) => this._previewed(m),
             shown: (m) => this._shown(m),
             passed: (m) => this._session.shown(m.seq),
             thumb: (m) => this._timeline.thumb(m),
@@ -63,7 +75,7 @@ class Page {
             'recording-full': () => this._recordingFull(),
         }, { renderer: QUERY.get('renderer') ?? '' });
         this._glow();
-        this._connect();
+        this._connect(await takeFork());
         setInterval(() => this._render(), RENDER_EVERY_MS);
     }
 
@@ -81,12 +93,20 @@ class Page {
             measured: this._latency.measured,
             shownMs: this._latency.shown.values,
             receivedMs: this._latency.received.values,
+            previewMs: this._latency.preview.values,
+            last: this._latency.last,
+            previews: this._previews,
+            blended: this._blended,
+            frame: this._frame,
+            stage: this._composer.stage,
+            settings: this._session?.can.settings,
+            history: this._history,
         };
     }
 
     // ---- session ----
 
-    _connect() {
+    _connect(fork) {
         const address = new URL('v1/live', document.baseURI);
         address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
         address.search = '';
@@ -96,7 +116,8 @@ class Page {
             url: address.href,
             codecs: this._player.codecs.filter((codec) => !only || codec === only),
             token: preferences.takeAccessToken(),
-            resume: preferences.takeResumeToken(),
+            resume: fork ? null : preferences.takeResumeToken(),
+            fork,
             handlers: {
                 onPhase: (phase, detail) => this._phase(phase, detail),
                 onWelcome: (message) => this._welcome(message),
@@ -136,6 +157,10 @@ class Page {
         this._composer.limit(message.limits.text_bytes ?? 8192);
         this._composer.show(message.shownText);
         this._controls.welcome(message);
+        const { can } = this._session;
+        this._composer.canBlend = can.blend;
+        this._settings.welcome(message, can.settings);
+        this._session.set({ transition: this._composer.transition });
         this._shape(message.video);
         setText(byId('model'), message.model.name ?? '');
         this._chips(message.model.examples ?? []);
@@ -143,6 +168,7 @@ class Page {
         if (!message.resumed) {
             this._latency.reset();
             this._timeline.restart();
+            this._history = null;
             this._texts.clear();
             this._controls.setPaused(false);
         } else if (this._controls.paused) {
@@ -165,8 +191,21 @@ class Page {
         case 'received':
             this._composer.received(message);
             break;
+        case 'drafted':
+            if (message.rev === this._session.prompt.rev) {
+                this._composer.drafted(message.stage);
+            }
+            break;
+        case 'settings':
+            this._settings.show(this._session.can.settings);
+            break;
+        case 'history':
+            this._history = { from: message.from, to: message.to };
+            this._timeline.history(this._history);
+            break;
         case 'applied':
             this._timeline.applied(message);
+            this._latency.applied(message);
             break;
         case 'failed':
             this._timeline.failed(message);
@@ -212,17 +251,24 @@ class Page {
         this._pictures++;
         this._epoch = picture.epoch;
         this._revision = picture.revision;
+        this._frame = picture.frame;
+        this._blended += picture.blended > 0 ? 1 : 0;
         this._session.shown(picture.seq);
         this._hud.shown(picture);
-        const latencyMs = this._latency.onShown(picture);
+        const answer = this._latency.onShown(picture);
         const text = this._textOf(picture.revision);
-        this._timeline.shown(picture, text, latencyMs);
-        if (latencyMs !== null) {
-            this._composer.shown(latencyMs);
+        this._timeline.shown(picture, text, answer?.ms ?? null);
+        if (answer) {
+            this._composer.shown(answer);
             this._announce(text);
         } else if (this._pictures === 1) {
             this._announce(text);
         }
+    }
+
+    _previewed(picture) {
+        this._previews++;
+        this._latency.onPreview(picture);
     }
 
     _textOf(revision) {
@@ -259,6 +305,28 @@ class Page {
 
     _choose(text, event) {
         this._composer.choose(text, eventTime(event));
+    }
+
+    _rewind(frame, atMs) {
+        if (this._controls.paused) {
+            this._controls.togglePause();
+        }
+        if (this._session.rewind(frame)) {
+            this._timeline.rewinding(atMs);
+            this._notice.show(`Going back to ${clockTime(atMs)}…`, 2000);
+        }
+    }
+
+    _fork(frame) {
+        if (!openFork({ session: this._session.resumeToken, frame })) {
+            this._notice.show('The browser did not open a second window. Allow pop-ups for this page and try again.', 6000);
+        }
+    }
+
+    _chooseTransition() {
+        const { transition } = this._composer;
+        preferences.save('transition', transition);
+        this._session?.set({ transition });
     }
 
     _pause(paused) {
@@ -317,6 +385,7 @@ class Page {
         byId('live').checked = preferences.load('live', 'false') === 'true';
         this._composer.transition = preferences.load('transition', 'scene');
         this._showStats(preferences.load('stats', 'false') === 'true');
+        byId('where').open = preferences.load('where', 'false') === 'true';
     }
 
     _showStats(on) {
@@ -334,9 +403,10 @@ class Page {
         describeShortcuts();
         byId('stats').addEventListener('click', () => this._toggleStats());
         byId('keys').addEventListener('click', () => this._help.showModal());
+        byId('where').addEventListener('toggle', (event) => preferences.save('where', event.target.open));
         byId('live').addEventListener('change', (event) => preferences.save('live', event.target.checked));
         for (const radio of document.querySelectorAll('input[name="transition"]')) {
-            radio.addEventListener('change', () => preferences.save('transition', this._composer.transition));
+            radio.addEventListener('change', () => this._chooseTransition());
         }
         document.addEventListener('visibilitychange', () => this._session?.setVisible(!document.hidden));
         addEventListener('pagehide', () => preferences.keepResumeToken(this._session?.resumeToken));
@@ -363,6 +433,7 @@ class Page {
             dice: () => this._controls.newSeed(),
             record: () => this._controls.toggleRecord(),
             stats: () => this._toggleStats(),
+            settings: () => this._settings.toggle(),
             full: () => this._controls.toggleFull(),
             help: () => this._help.showModal(),
             escape: () => this._escape(),
@@ -370,8 +441,8 @@ class Page {
     }
 
     _flipTransition() {
-        this._composer.transition = this._composer.transition === 'scene' ? 'cut' : 'scene';
-        preferences.save('transition', this._composer.transition);
+        this._composer.flipTransition();
+        this._chooseTransition();
     }
 
     _escape() {

@@ -9,13 +9,15 @@ export const SHORTCUTS = [
     [['Esc'], 'Leave the prompt box, leave full screen'],
     [['/'], 'Back to the prompt box', 'focus'],
     [['Space'], 'Pause or go on', 'pause'],
-    [['T'], 'Keep scene or new scene', 'transition'],
-    [['L'], 'Live: apply when you pause typing', 'live'],
+    [['T'], 'Keep scene, new scene or blend', 'transition'],
+    [['L'], 'As I type: apply when you pause typing', 'live'],
     [['R'], 'Start over with the same seed', 'reset'],
     [['N'], 'Start over with a new seed', 'dice'],
     [['V'], 'Record, or save the recording', 'record'],
     [['H'], 'Numbers on the picture', 'stats'],
+    [['S'], 'Settings', 'settings'],
     [['F'], 'Full screen', 'full'],
+    [['←', '→'], 'On the timeline: another moment; Enter goes back to it'],
     [['?'], 'This list', 'help'],
 ];
 

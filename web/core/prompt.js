@@ -33,6 +33,11 @@ export class Prompt {
         return this._text;
     }
 
+    // The revision of what the person sees, if all goes well.
+    get rev() {
+        return this._base;
+    }
+
     // After `welcome`, whose rev and text these are. A session that is not ours from before starts with the server's own
     // text, and is given back what was committed and what was typed since. Returns the text to show.
     link({ rev, text, resumed }) {

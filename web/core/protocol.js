@@ -136,14 +136,12 @@ export function control(type, fields = {}) {
 
 // What this server can do, from its `welcome`: an older one is sent nothing that it would refuse as unknown.
 //   settings   the values in force, or null: `set` is understood for the names in it
-//   cutNow     pictures may change at once
-//   rewind, fork
+//   blend, rewind, fork
 export function abilities(welcome) {
     const features = new Set(Array.isArray(welcome?.features) ? welcome.features : []);
     const settings = welcome?.settings;
     return {
         settings: settings && typeof settings === 'object' ? { ...settings } : null,
-        cutNow: features.has('now'),
         blend: features.has('blend') || settings?.blend !== undefined,
         rewind: features.has('rewind'),
         fork: features.has('fork'),

@@ -2,19 +2,22 @@
 //
 // It owns the socket, the prompt's copy and the clock; it draws nothing and decodes nothing. What happens is told through
 // `handlers`, all optional:
-//   onPhase(phase, detail)   phase: connecting, busy, reconnecting, open, refused
+//   onPhase(phase, detail)   phase: connecting, queued, busy, reconnecting, open, refused, left
 //   onWelcome(message)       a session began or goes on (message.resumed); message.shownText is the text to show
 //   onMessage(message)       every other message, after the session has done its part with it
 //   onMedia(buffer, atMs)    a binary message
 //   onProblem(text)          a message that cannot be read was left out
 //
-// Phases: `busy` (too many sessions; detail.limit) and `reconnecting` come back by themselves after detail.retryMs.
+// Phases: `queued` is the waiting room (detail.position, 1 is next; detail.sessions, detail.etaMs); `welcome` follows by
+// itself, or `leave()` gives the place up and ends in `left`. `busy` (too many sessions; detail.limit) and `reconnecting` come back by themselves after detail.retryMs.
 // `refused` does not: detail.code says why (bad_token, bad_protocol, no_codec, taken_over, …) and `retry()` tries again.
+//
+// `can` says what this server understands; what it does not is never sent to it.
 
 import { Socket } from './socket.js';
 import { Prompt } from './prompt.js';
 import { Clock } from './clock.js';
-import { control, parseControl, ProtocolError, PROTOCOL_VERSION, SUBPROTOCOL } from './protocol.js';
+import { abilities, control, parseControl, ProtocolError, PROTOCOL_VERSION, SUBPROTOCOL } from './protocol.js';
 import { now as wallNow } from './now.js';
 
 const PING_EVERY_MS = 2000;
@@ -27,12 +30,14 @@ const BUSY_RETRY_MS = 5000;
 const FINAL = new Set(['bad_token', 'bad_protocol', 'no_codec', 'taken_over', 'too_many_errors', 'model_failed']);
 
 export class Session {
-    constructor({ url, codecs, client = 'web', token = null, resume = null, handlers = {}, WebSocketImpl,
+    // fork: { session, frame }: begin where that session is or was, instead of anew.
+    constructor({ url, codecs, client = 'web', token = null, resume = null, fork = null, handlers = {}, WebSocketImpl,
         timers = globalThis, now = wallNow, random }) {
         this._codecs = codecs;
         this._client = client;
         this._token = token;
         this._resume = resume;
+        this._fork = resume ? null : fork;
         this._handlers = handlers;
         this._timers = timers;
         this._now = now;
@@ -50,8 +55,12 @@ export class Session {
             },
         });
         this.clock = new Clock();
-        this.prompt = new Prompt({ send: (type, fields) => this._send(type, fields), timers });
+        this.prompt = new Prompt({
+            send: (type, fields) => this._send(type, type === 'commit' ? this._brief(fields) : fields),
+            timers,
+        });
         this.welcome = null;
+        this.can = abilities(null);
         this._welcomed = false;
         this._ended = false;
         this._fatal = null; // the error or bye before the connection went down
@@ -79,6 +88,14 @@ export class Session {
         } else {
             this._socket.retryNow();
         }
+    }
+
+    // Gives up the place in the waiting room; `retry()` joins again, at its end.
+    leave() {
+        this._raw('bye');
+        this._ended = true;
+        this._socket.stop();
+        this._phase('left', {});
     }
 
     // Leaves for good: the server frees the place at once.
@@ -133,6 +150,17 @@ export class Session {
         return this._send('steps', { steps });
     }
 
+    // What drafts are made with, and the defaults of later commits; what the server has no setting for is left out.
+    set(fields) {
+        const known = Object.entries(fields).filter(([name]) => this.can.settings && name in this.can.settings);
+        return known.length > 0 && this._send('set', Object.fromEntries(known));
+    }
+
+    // The stream goes on from that picture of its timeline.
+    rewind(frame) {
+        return this.can.rewind && this._send('rewind', { frame });
+    }
+
     keyframe(reason) {
         return this._send('keyframe', { reason: reason.slice(0, 64) });
     }
@@ -161,6 +189,7 @@ export class Session {
             codecs: this._codecs,
             token: this._token,
             resume: this._resume,
+            fork: this._resume ? null : this._fork,
             client: this._client,
         });
     }
@@ -184,6 +213,16 @@ export class Session {
             return;
         case 'pong':
             this.clock.sample(message.client_us / 1000, message.server_us / 1000, this._heardMs);
+            break;
+        case 'queued':
+            this._onQueued(message);
+            break;
+        case 'settings':
+            this._onSettings(message);
+            break;
+        case 'history':
+            this.can.rewind = true;
+            this.can.fork = true;
             break;
         case 'received':
             this.prompt.onReceived(message);
@@ -218,7 +257,9 @@ export class Session {
     _onWelcome(message) {
         this._welcomed = true;
         this._resume = message.session;
+        this._fork = null; // from here on it is a session of its own
         this.welcome = message;
+        this.can = abilities(message);
         this.clock.reset();
         this._socket.settled();
         this._shownSeq = null;
@@ -229,9 +270,24 @@ export class Session {
         this._startTicking();
     }
 
+    _onQueued({ position, sessions, eta_ms: etaMs }) {
+        if (!this._welcomed) {
+            this._phase('queued', { position, sessions, etaMs });
+        }
+    }
+
+    // Only what this version knows to ask for is kept; `type` is no setting.
+    _onSettings({ type, server_us: at, ...values }) {
+        this.can.settings = { ...this.can.settings, ...values };
+    }
+
     _onError(message) {
         if (message.fatal) {
             this._leaving(message);
+        } else if (!this._welcomed && this._fork) {
+            // There is nothing to fork any more, or the server cannot: then a stream of its own.
+            this._fork = null;
+            this._greet();
         } else {
             this.prompt.onError(message);
         }
@@ -271,6 +327,13 @@ export class Session {
     _phase(phase, detail) {
         this.phase = phase;
         this._handlers.onPhase?.(phase, detail);
+    }
+
+    // A commit without what is in force anyway: then it finds the draft that was made with just that.
+    _brief(fields) {
+        const { settings, blend } = this.can;
+        const left = Object.entries(fields).filter(([name, value]) => !settings || settings[name] !== value);
+        return Object.fromEntries(left.filter(([, value]) => blend || value !== 'blend'));
     }
 
     _send(type, fields) {

@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { control, parseControl, parseMedia, parseSeed, ProtocolError, STAGES } from '../../../web/core/protocol.js';
+import { abilities, control, parseControl, parseMedia, parseSeed, ProtocolError, STAGES } from '../../../web/core/protocol.js';
 import { bytes, controlVectors, mediaVectors } from './vectors.mjs';
 
 for (const { name, hex, header } of mediaVectors.good) {
@@ -62,4 +62,20 @@ test('seeds are whole numbers of 64 bits', () => {
     for (const bad of ['18446744073709551616', '-1', '1.5', '', 'seven', '1e3', '999999999999999999999']) {
         assert.equal(parseSeed(bad), null, bad);
     }
+});
+
+test('a fade goes with flush, and only with it', () => {
+    const { hex } = mediaVectors.good.find((v) => v.header.flush);
+    const faded = (h) => h.slice(0, 42) + '03' + h.slice(44);
+    assert.equal(parseMedia(bytes(faded(hex))).fade, 3);
+    assert.throws(() => parseMedia(bytes(faded(mediaVectors.good.find((v) => !v.header.flush).hex))), ProtocolError);
+});
+
+test('what a server can is read off its welcome, whatever stands there', () => {
+    for (const strange of [null, undefined, {}, { features: 'rewind' }, { features: ['latent'], settings: 3 }]) {
+        const can = abilities(strange);
+        assert.deepEqual([can.settings, can.blend, can.rewind, can.fork], [null, false, false, false]);
+    }
+    const can = abilities({ features: ['rewind', 'fork'], settings: { blend: 2 } });
+    assert.deepEqual([can.blend, can.rewind, can.fork], [true, true, true]);
 });

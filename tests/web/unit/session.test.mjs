@@ -248,3 +248,103 @@ test('a codec that fails is left out of the next greeting; JPEG is never given u
     session.dropCodec('jpeg');
     assert.equal(sockets.made.length, 2);
 });
+
+// ---- a server that can more ----
+
+const SETTINGS = { draft: true, preview: true, depth: 1, cut: 'now', transition: 'scene', blend: 2, recache: 'full' };
+
+function newer(options) {
+    const all = setUp(options);
+    all.sockets.last.open();
+    all.sockets.last.say({ ...vector('welcome'), settings: SETTINGS });
+    return all;
+}
+
+test('the waiting room: the place is told, typing is kept, welcome follows', () => {
+    const { session, sockets, log } = setUp();
+    sockets.last.open();
+    sockets.last.say({ type: 'queued', position: 2, sessions: 1, eta_ms: 42000 });
+    assert.deepEqual(log[1], ['queued', { position: 2, sessions: 1, etaMs: 42000 }]);
+    session.edit('a star');
+    assert.equal(session.commit({ transition: 'cut' }), null);
+    assert.equal(sockets.last.sent.length, 1, 'only hello');
+    sockets.last.say({ type: 'queued', position: 1, sessions: 1 });
+    sockets.last.say(vector('welcome'));
+    assert.equal(session.phase, 'open');
+    assert.equal(sockets.last.of('edit').at(-1).text, 'a star');
+    assert.deepEqual(sockets.last.of('commit').map((m) => m.transition), ['cut']);
+});
+
+test('leaving the waiting room says bye and does not come back by itself', () => {
+    const { session, sockets, timers } = setUp();
+    sockets.last.open();
+    sockets.last.say({ type: 'queued', position: 1, sessions: 1 });
+    session.leave();
+    assert.equal(session.phase, 'left');
+    assert.equal(sockets.made[0].of('bye').length, 1);
+    timers.advance(60000);
+    assert.equal(sockets.made.length, 1);
+    session.retry();
+    assert.equal(sockets.made.length, 2);
+});
+
+test('settings: only what the server has is set, and its word is kept', () => {
+    const { session, sockets } = newer();
+    assert.deepEqual(session.can.settings, SETTINGS);
+    session.set({ cut: 'block', mood: 'good' });
+    assert.deepEqual(sockets.last.of('set'), [{ type: 'set', cut: 'block' }]);
+    sockets.last.say({ type: 'settings', ...SETTINGS, cut: 'block' });
+    assert.equal(session.can.settings.cut, 'block');
+    assert.equal('type' in session.can.settings, false);
+});
+
+test('a commit says only what is not in force anyway, so that it finds its draft', () => {
+    const { session, sockets } = newer();
+    session.edit('one');
+    session.commit({ transition: 'scene' });
+    session.commit({ transition: 'cut' });
+    assert.deepEqual(sockets.last.of('commit').map((m) => m.transition), [undefined, 'cut']);
+});
+
+test('an older server is told nothing new', () => {
+    const { session, sockets } = connected();
+    assert.equal(session.can.settings, null);
+    session.set({ draft: true });
+    session.rewind(12);
+    session.edit('one');
+    session.commit({ transition: 'blend' });
+    assert.deepEqual(sockets.last.sent.map((m) => m.type).filter((t) => !['ping', 'edit'].includes(t)), ['hello', 'commit']);
+    assert.deepEqual(sockets.last.of('commit').map((m) => m.transition), [undefined]);
+});
+
+test('once the server told its history one can go back', () => {
+    const { session, sockets } = newer();
+    sockets.last.say({ type: 'history', from: 4, to: 96 });
+    assert.ok(session.can.rewind && session.can.fork);
+    session.rewind(40);
+    assert.deepEqual(sockets.last.of('rewind'), [{ type: 'rewind', frame: 40 }]);
+});
+
+test('a fork is asked for once; after welcome the session is its own', () => {
+    const fork = { session: 'cd'.repeat(16), frame: 48 };
+    const { sockets, timers } = setUp({ fork });
+    sockets.last.open();
+    assert.deepEqual(sockets.last.sent[0].fork, fork);
+    sockets.last.say(vector('welcome'));
+    sockets.last.drop();
+    timers.advance(5000);
+    sockets.last.open();
+    assert.equal(sockets.last.sent[0].fork, undefined);
+    assert.equal(sockets.last.sent[0].resume, vector('welcome').session);
+});
+
+test('a fork that is refused becomes a stream of its own', () => {
+    for (const code of ['unknown_session', 'unknown_field']) {
+        const { sockets, session } = setUp({ fork: { session: 'cd'.repeat(16) } });
+        sockets.last.open();
+        sockets.last.say({ type: 'error', code, message: 'no', fatal: false });
+        assert.deepEqual(sockets.last.of('hello').map((m) => 'fork' in m), [true, false]);
+        sockets.last.say(vector('welcome'));
+        assert.equal(session.phase, 'open');
+    }
+});

@@ -157,13 +157,14 @@ int kt_timeline_rewind(struct kt_timeline *t, int64_t at, struct kt_error *err);
 int kt_timeline_branch(const struct kt_timeline *t, struct kt_timeline **branch, int64_t at,
                        struct kt_error *err);
 
-/* A timeline from cold latents (docs/design.md, cold checkpoint): `window` [n, in_dim, h, w] (host,
- * fp32) are the latents [at - n, at), `sink` the first sink_size latents of the stream, made under
- * `sink_context`; n >= min(at, window - sink). The sink's pages are made under its own context, the
- * rest recached under `context`, and the VAE's tail by decoding the last latents again: close to,
- * not the same bits as, never having stopped. Errors: -EINVAL, -ENOBUFS. */
+/* A timeline from cold latents (docs/design.md, cold checkpoint; engine/kv/archive.h keeps them):
+ * `window` [n, in_dim, h, w] (host, fp32) are the latents [at - n, at), n >= min(at, window);
+ * `sink` the sink_size latents from sink_at on, made under `sink_context` (NULL: at <= sink_size).
+ * The sink's pages are made under its own context, the rest recached under `context`, and the VAE's
+ * tail by decoding the last latents again: close to, not the same bits as, never having stopped.
+ * Cannot be rewound below `at`. Errors: -EINVAL, -ENOBUFS. */
 struct kt_cold {
-    int64_t at;
+    int64_t at, sink_at;
     int n;
     const float *window, *sink;
     struct kt_context *context, *sink_context;

@@ -84,6 +84,13 @@ struct kt_engine {
     double convert_ms;
 };
 
+/* Takes `n` items or none: -ENOBUFS. */
+int kt_engine_take_items(struct kt_slab *slab, struct kt_slab_item **out, int n);
+void kt_engine_unref_items(struct kt_slab_item **items, int n);
+
+/* Decodes the next latent into e->rgb. Returns the number of frames. */
+int kt_timeline_decode_next(struct kt_timeline *t, struct kt_error *err);
+
 /* A free timeline slot, cleared, or NULL. */
 struct kt_timeline *kt_engine_take_timeline(struct kt_engine *e);
 

@@ -74,8 +74,7 @@ void kt_timeline_get_progress(const struct kt_timeline *t, struct kt_timeline_pr
     };
 }
 
-/* Takes `n` items or none. */
-static int take_items(struct kt_slab *slab, struct kt_slab_item **out, int n)
+int kt_engine_take_items(struct kt_slab *slab, struct kt_slab_item **out, int n)
 {
     for (int i = 0; i < n; i++) {
         out[i] = kt_slab_take(slab);
@@ -89,7 +88,7 @@ static int take_items(struct kt_slab *slab, struct kt_slab_item **out, int n)
     return 0;
 }
 
-static void unref_items(struct kt_slab_item **items, int n)
+void kt_engine_unref_items(struct kt_slab_item **items, int n)
 {
     for (int i = 0; i < n; i++) {
         kt_slab_unref(&items[i]);
@@ -133,14 +132,14 @@ int kt_timeline_switch(struct kt_timeline *t, struct kt_context *context, enum k
     }
     if (t->history.latents > 0) {
         kt_history_plan_recache(&t->history, &e->shape, keep_sink, recache_latents, &plan);
-        int rc = take_items(&e->pages, pages, plan.frames);
+        int rc = kt_engine_take_items(&e->pages, pages, plan.frames);
         if (rc < 0) {
             return kt_fail(err, rc, "prompt switch: %d pages needed, %d free", plan.frames,
                            e->pages.count - e->pages.used);
         }
         rc = run_recache(t, context, &plan, pages, err);
         if (rc < 0) {
-            unref_items(pages, plan.frames);
+            kt_engine_unref_items(pages, plan.frames);
             return rc;
         }
         kt_history_apply_recache(&t->history, &e->shape, &plan, pages);
@@ -313,14 +312,14 @@ int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
         return kt_fail(err, -EINVAL, "block commit: %d of %d steps were made", t->block.next,
                        t->block.active ? t->block.steps : 0);
     }
-    int rc = take_items(&e->pages, pages, frames);
+    int rc = kt_engine_take_items(&e->pages, pages, frames);
     if (rc < 0) {
         return kt_fail(err, rc, "block commit: no free pages (%d of %d in use)", e->pages.used,
                        e->pages.count);
     }
-    rc = take_items(&e->clean, clean, frames);
+    rc = kt_engine_take_items(&e->clean, clean, frames);
     if (rc < 0) {
-        unref_items(pages, frames);
+        kt_engine_unref_items(pages, frames);
         return kt_fail(err, rc, "block commit: no free latents");
     }
     block_pass(t, &pass, prefix, x, time);
@@ -331,8 +330,8 @@ int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
         rc = write_clean(t, clean, frames);
     }
     if (rc < 0) {
-        unref_items(pages, frames);
-        unref_items(clean, frames);
+        kt_engine_unref_items(pages, frames);
+        kt_engine_unref_items(clean, frames);
         return rc;
     }
     for (int f = 0; f < frames; f++) {
@@ -416,8 +415,7 @@ int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v)
     return rc < 0 ? rc : count;
 }
 
-/* Decodes the next latent into e->rgb. Returns the number of frames. */
-static int decode_next(struct kt_timeline *t, struct kt_error *err)
+int kt_timeline_decode_next(struct kt_timeline *t, struct kt_error *err)
 {
     struct kt_engine *e = t->engine;
     struct kt_vae_tail *next = NULL;
@@ -472,7 +470,7 @@ static int convert(struct kt_engine *e, const struct kt_vae_info *vae, int frame
 int kt_timeline_decode(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes,
                        struct kt_error *err)
 {
-    int frames = decode_next(t, err);
+    int frames = kt_timeline_decode_next(t, err);
     return frames < 0 ? frames
                       : convert(t->engine, &t->engine->vae_info, frames, i420, frame_bytes, err);
 }
@@ -545,7 +543,7 @@ int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *e
 {
     struct kt_engine *e = t->engine;
     size_t floats = (size_t)e->vae_info.width * (size_t)e->vae_info.height * 3;
-    int frames = decode_next(t, err);
+    int frames = kt_timeline_decode_next(t, err);
     if (frames < 0) {
         return frames;
     }

@@ -9,11 +9,14 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "load/load.h"
+#include "load/metrics.h"
+#include "load/plot.h"
 #include "load/report.h"
 
 struct words {
     const char *url, *script, *json, *token, *codec, *cut, *transition, *recache;
-    int clients, seed, no_decode, refresh_hz, steps, blend, depth, draft, preview;
+    const char *plot, *from, *metrics;
+    int server_pid, clients, seed, no_decode, refresh_hz, steps, blend, depth, draft, preview;
     double seconds;
 };
 
@@ -27,6 +30,11 @@ static int parse(int argc, char **argv, struct words *w)
         {"clients", KT_OPTION_INT, &w->clients, 1, KT_LOAD_CLIENTS_MAX, "how many people, 1"},
         {"seconds", KT_OPTION_NUMBER, &w->seconds, 0.1, 86400, "how long they type, 60"},
         {"json", KT_OPTION_TEXT, &w->json, 0, 0, "write the report there"},
+        {"plot", KT_OPTION_TEXT, &w->plot, 0, 0, "draw it there, as SVG"},
+        {"from", KT_OPTION_TEXT, &w->from, 0, 0, "run nothing: the report of an earlier run"},
+        {"metrics", KT_OPTION_TEXT, &w->metrics, 0, 0,
+         "the server's, http://127.0.0.1:9090/metrics"},
+        {"server-pid", KT_OPTION_INT, &w->server_pid, 1, INT_MAX, "memory of that process instead"},
         {"seed", KT_OPTION_INT, &w->seed, 0, INT_MAX, "of the times between keys, 1"},
         {"token", KT_OPTION_TEXT, &w->token, 0, 0, "the server's, if it has one"},
         {"cut", KT_OPTION_TEXT, &w->cut, 0, 0, "set: now, latent or block"},
@@ -151,20 +159,94 @@ static int prepare(const struct words *w, struct kt_load_params *p)
     return 0;
 }
 
-static int publish(struct kt_load_results *r, const struct words *w, const struct kt_load_params *p)
+static int write_plot(const json_t *report, const char *path)
 {
-    const struct kt_report_facts facts = {
-        .params = p, .script_path = w->script, .rss_mib = -1, .wasted_device_ms = -1};
-    json_t *report = kt_report_json(r, &facts);
-    int rc = report ? 0 : -ENOMEM;
-    if (rc == 0) {
-        kt_report_print(report, stdout);
-        rc = w->json ? json_dump_file(report, w->json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : 0;
+    FILE *f = fopen(path, "we");
+    if (!f) {
+        return -errno;
     }
-    if (rc < 0) {
-        fprintf(stderr, "kinetype load: cannot write %s\n", w->json ? w->json : "the report");
+    const int rc = kt_plot_write(report, f);
+    return fclose(f) == 0 ? rc : -EIO;
+}
+
+static int failed(const char *what)
+{
+    fprintf(stderr, "kinetype load: cannot write %s\n", what);
+    return 1;
+}
+
+static int publish(const json_t *report, const struct words *w)
+{
+    kt_report_print(report, stdout);
+    if (w->json && json_dump_file(report, w->json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0) {
+        return failed(w->json);
     }
+    return w->plot && write_plot(report, w->plot) < 0 ? failed(w->plot) : 0;
+}
+
+/* Prints and draws an earlier run once more. */
+static int again(const struct words *w)
+{
+    json_error_t error;
+    json_t *report = json_load_file(w->from, 0, &error);
+    const char *kind = json_string_value(json_object_get(report, "report"));
+    if (!kind || strcmp(kind, "kinetype load") != 0) {
+        fprintf(stderr, "kinetype load: --from: expected a report of this command, found %s%s%s\n",
+                w->from, report ? "" : ": ", report ? "" : error.text);
+        json_decref(report);
+        return 1;
+    }
+    const int rc = publish(report, w);
     json_decref(report);
+    return rc;
+}
+
+static int look(const struct words *w, struct kt_metrics *m, struct kt_error *err)
+{
+    *m = kt_no_metrics;
+    int rc = w->metrics ? kt_metrics_fetch(m, w->metrics, err) : 0;
+    if (rc == 0 && w->server_pid) {
+        rc = kt_metrics_process(m, w->server_pid, err);
+    }
+    return rc;
+}
+
+/* A server that is gone at the end is the run's finding, not a reason to lose the report. */
+static int measure(const struct words *w, struct kt_load_params *p, struct kt_load_results *r,
+                   struct kt_error *err)
+{
+    struct kt_report_facts facts = {.params = p, .script_path = w->script};
+    struct kt_error lost = {0};
+    int rc = look(w, &facts.before, err);
+    rc = rc < 0 ? rc : kt_load_run(r, p, err);
+    if (rc < 0) {
+        fprintf(stderr, "kinetype load: %s\n", err->text);
+        return 1;
+    }
+    if (look(w, &facts.after, &lost) < 0) {
+        kt_results_problem(r, lost.text);
+    }
+    json_t *report = kt_report_json(r, &facts);
+    rc = report ? publish(report, w) : failed("the report");
+    json_decref(report);
+    return rc ? rc : kt_report_broken(r);
+}
+
+static int run(const struct words *w, struct kt_load_params *p)
+{
+    struct kt_load_results *results = calloc(1, sizeof(*results));
+    struct kt_script script = {0};
+    struct kt_error err = {0};
+    int rc = 1;
+    p->script = &script;
+    if (!results || kt_script_read(&script, w->script, &err) < 0) {
+        fprintf(stderr, "kinetype load: %s\n", results ? err.text : "out of memory");
+    } else {
+        rc = measure(w, p, results, &err);
+        kt_results_free(results);
+    }
+    kt_script_free(&script);
+    free(results);
     return rc;
 }
 
@@ -181,28 +263,18 @@ int kt_command_load(int argc, char **argv)
                       .preview = UNSAID,
                       .seconds = 60};
     struct kt_load_params params;
-    struct kt_load_results results = {0};
-    struct kt_script script = {0};
-    struct kt_error err = {0};
     char *settings = NULL;
     int rc = parse(argc, argv, &w);
+    if (rc == 0 && w.from) {
+        return again(&w);
+    }
     rc = rc ? rc : prepare(&w, &params);
     rc = rc ? rc : make_settings(&w, &settings);
     if (rc) {
         return rc == 1 ? 0 : rc;
     }
-    params.script = &script;
     params.settings = settings;
-    rc = kt_script_read(&script, w.script, &err);
-    rc = rc < 0 ? rc : kt_load_run(&results, &params, &err);
-    if (rc < 0) {
-        fprintf(stderr, "kinetype load: %s\n", err.text);
-    } else {
-        rc = publish(&results, &w, &params);
-        rc = rc < 0 || kt_report_broken(&results) ? -EIO : 0;
-    }
-    kt_results_free(&results);
-    kt_script_free(&script);
+    rc = run(&w, &params);
     free(settings);
-    return rc < 0 ? 1 : 0;
+    return rc;
 }

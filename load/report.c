@@ -188,9 +188,10 @@ static json_t *maybe(double x)
 
 static json_t *server_part(const struct kt_load_results *r, const struct kt_report_facts *f)
 {
-    return json_pack("{s:s s:i s:i s:i s:i s:s s:o}", "model", r->model, "width", r->width,
+    return json_pack("{s:s s:i s:i s:i s:i s:s s:o s:o}", "model", r->model, "width", r->width,
                      "height", r->height, "fps", r->target_fps, "steps", r->steps, "codec",
-                     r->codec, "rss_mib", maybe(f->rss_mib));
+                     r->codec, "rss_mib", maybe(f->after.rss_mib), "rss_mib_before",
+                     maybe(f->before.rss_mib));
 }
 
 static json_t *clients_part(struct kt_load_results *r)
@@ -310,6 +311,21 @@ static void set_screen(json_t *o, struct kt_load_results *r)
     json_object_set_new(o, "pictures", pictures_part(r));
 }
 
+/* What the counters grew by during the run. */
+static double growth(double before, double after)
+{
+    return before < 0 || after < before ? -1 : after - before;
+}
+
+static void set_device(json_t *o, const struct kt_report_facts *f)
+{
+    const double wasted = growth(f->before.wasted_ms, f->after.wasted_ms);
+    const double busy = growth(f->before.busy_ms, f->after.busy_ms);
+    json_object_set_new(o, "wasted_device_ms", maybe(wasted));
+    json_object_set_new(o, "busy_device_ms", maybe(busy));
+    json_object_set_new(o, "wasted_share", maybe(wasted < 0 || busy <= 0 ? -1 : wasted / busy));
+}
+
 json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *f)
 {
     static const struct choice ready = {KT_HIT_READY, 0, INT32_MAX, NULL},
@@ -331,7 +347,7 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
     json_object_set_new(o, "by_pause", by_pause(r));
     json_object_set_new(o, "by_cut", by_cut(r));
     set_screen(o, r);
-    json_object_set_new(o, "wasted_device_ms", maybe(f->wasted_device_ms));
+    set_device(o, f);
     json_object_set_new(o, "stages",
                         json_pack("{s:o s:o s:o}", "cold", switch_stages(r, 0), "drafted",
                                   switch_stages(r, 1), "pictures", picture_stages(r)));

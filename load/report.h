@@ -10,6 +10,7 @@
 #define KT_LOAD_REPORT_H
 
 #include "load/load.h"
+#include "load/metrics.h"
 
 #include <stdio.h>
 
@@ -18,8 +19,7 @@ struct json_t;
 struct kt_report_facts {
     const struct kt_load_params *params;
     const char *script_path;
-    double rss_mib;          /* of the server; negative: not known */
-    double wasted_device_ms; /* the same */
+    struct kt_metrics before, after; /* of the server: what is not there is left out */
 };
 
 /* A new reference, or NULL without memory. Sorts the samples. */

@@ -157,6 +157,7 @@ static void print_commits(FILE *out, const json_t *r)
         fprintf(out, "  %-18s %.0f %%\n", "hit rate", json_number_value(hits) * 100);
     }
     print_optional(out, "wasted device time", json_object_get(r, "wasted_device_ms"), " ms");
+    print_optional(out, "device time", json_object_get(r, "busy_device_ms"), " ms");
     print_optional(out, "server memory", at(r, "server", "rss_mib"), " MiB");
     print_optional(out, "round trip", at(r, "rtt_ms", "p50"), " ms");
 }

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+from xml.etree import ElementTree
 
 KINETYPE = FAKE = None
 SCRIPT = """{"do": "select"}
@@ -65,7 +66,8 @@ class Clients(unittest.TestCase):
         cls.server.stop()
 
     def test_three_clients(self):
-        status, r, out, err = load("--clients", "3", "--seconds", "8", url=self.server.url)
+        status, r, out, err = load("--clients", "3", "--seconds", "8", "--server-pid",
+                                    str(self.server.process.pid), url=self.server.url)
         self.assertEqual(status, 0, err + out)
         self.assertEqual(r["clients"]["opened"], 3)
         self.assertEqual(r["problem"], None)
@@ -87,8 +89,26 @@ class Clients(unittest.TestCase):
         self.assertGreater(r["stages"]["pictures"]["client_decode"]["n"], 100)
         self.assertGreater(r["rtt_ms"]["n"], 3)
         self.assertEqual(r["wasted_device_ms"], None)
+        self.assertGreater(r["server"]["rss_mib"], 1)
         for word in ("cold", "stalls", "hit rate", "denoise"):
             self.assertIn(word, out)
+
+    def test_drawn_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            first, second, plot = (os.path.join(folder, name) for name in ("a.json", "b.json", "a.svg"))
+            with open(os.path.join(folder, "t.jsonl"), "w") as f:
+                f.write(SCRIPT)
+            run = subprocess.run([KINETYPE, "load", "--script", f.name, "--json", first, "--plot", plot, "--seconds", "3",
+                                  "--url", self.server.url], capture_output=True, text=True, timeout=60)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            ElementTree.parse(plot)
+            again = subprocess.run([KINETYPE, "load", "--from", first, "--json", second], capture_output=True, text=True)
+            self.assertEqual(again.stdout, run.stdout)
+            with open(first) as a, open(second) as b:
+                self.assertEqual(json.load(a), json.load(b))
+            refused = subprocess.run([KINETYPE, "load", "--from", plot], capture_output=True, text=True)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("expected a report of this command", refused.stderr)
 
     def test_one_too_many_and_no_decoding(self):
         _, r, out, err = load("--clients", "5", "--seconds", "2", "--no-decode", url=self.server.url)
@@ -125,6 +145,9 @@ class Mistakes(unittest.TestCase):
         self.fails(2, "--recache: expected full, checkpoint or a number", "--recache", "0")
         self.fails(2, "--codec: expected vp8", "--codec", "mpeg")
         self.fails(2, "--codec: expected vp8 or vp9", "--codec", "jpeg")
+        self.fails(1, "--metrics: expected http://HOST:PORT/metrics", "--metrics", "127.0.0.1:1")
+        self.fails(1, "--metrics: http://127.0.0.1:1/metrics does not answer", "--metrics", "http://127.0.0.1:1/metrics")
+        self.fails(1, "--server-pid: there is no process", "--server-pid", "2147483647")
         self.fails(1, "--url: expected ws://", "--url", "http://127.0.0.1/")
         r = subprocess.run([KINETYPE, "load"], capture_output=True, text=True)
         self.assertEqual(r.returncode, 2)

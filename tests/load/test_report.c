@@ -1,4 +1,5 @@
 /* Percentiles, and what the report says about commits. */
+#include "load/plot.h"
 #include "load/report.h"
 #include "tests/proto/test.h"
 
@@ -63,7 +64,7 @@ static void commits_fall_into_their_rows(void **state)
     struct kt_load_results r = {0};
     const struct kt_load_params params = {.url = "ws://x", .clients = 1, .codec = KT_CODEC_VP8};
     const struct kt_report_facts facts = {
-        .params = &params, .rss_mib = -1, .wasted_device_ms = 12.5};
+        .params = &params, .before = {-1, 100, 1000}, .after = {-1, 350, 2000}};
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY, .timings = {10}}, 700, 60);
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY}, 1300, 80);
     commit(&r, (struct kt_commit){.hit = KT_HIT_COLD, .cut = "now", .timings = {20}}, 250, 500);
@@ -78,7 +79,8 @@ static void commits_fall_into_their_rows(void **state)
     assert_int_equal(number(at(o, "cold", "shown_ms"), "n"), 1);
     assert_int_equal(number(at(o, "begun", "shown_ms"), "n"), 1);
     assert_true(number(o, "hit_rate") == 0.5);
-    assert_true(number(o, "wasted_device_ms") == 12.5);
+    assert_true(number(o, "wasted_device_ms") == 250);
+    assert_true(number(o, "wasted_share") == 0.25);
     assert_true(json_is_null(at(o, "server", "rss_mib")));
     assert_true(number(at(json_object_get(o, "stages"), "cold", "queue"), "p50") == 2.0);
     assert_int_equal(number(at(o, "by_cut", "now"), "n"), 1);
@@ -90,6 +92,10 @@ static void commits_fall_into_their_rows(void **state)
     kt_report_print(o, sink);
     assert_true(ftell(sink) > 500);
     fclose(sink);
+    sink = tmpfile();
+    assert_int_equal(kt_plot_write(o, sink), 0);
+    assert_true(ftell(sink) > 5000);
+    fclose(sink);
     json_decref(o);
     kt_results_free(&r);
 }
@@ -98,12 +104,19 @@ static void an_empty_run_has_no_numbers_but_says_so(void **state)
 {
     struct kt_load_results r = {.clients = 1, .refused = 1};
     const struct kt_load_params params = {.url = "ws://x", .clients = 1, .codec = KT_CODEC_VP8};
-    const struct kt_report_facts facts = {.params = &params, .rss_mib = -1, .wasted_device_ms = -1};
+    const struct kt_report_facts facts = {
+        .params = &params, .before = {-1, -1, -1}, .after = {-1, -1, -1}};
     json_t *o = kt_report_json(&r, &facts);
     assert_true(json_is_null(at(json_object_get(o, "cold"), "shown_ms", "p50")));
     assert_true(json_is_null(json_object_get(o, "hit_rate")));
     assert_true(json_is_null(json_object_get(o, "wasted_device_ms")));
     assert_true(kt_report_broken(&r));
+    FILE *sink = tmpfile();
+    assert_int_equal(kt_plot_write(o, sink), 0);
+    json_t *nothing = json_object();
+    assert_int_equal(kt_plot_write(nothing, sink), 0);
+    json_decref(nothing);
+    fclose(sink);
     json_decref(o);
     kt_results_free(&r);
 }
@@ -121,6 +134,21 @@ static void errors_are_counted_by_code(void **state)
     assert_int_equal(r.errors[KT_ERROR_CODES_MAX - 1].n, 25);
 }
 
+static void metrics_are_found_and_added_up(void **state)
+{
+    static const char text[] = "# HELP process_resident_memory_bytes x\n"
+                               "process_resident_memory_bytes 1.048576e+08\n"
+                               "kinetype_device_wasted_seconds_total{device=\"0\"} 1.5\n"
+                               "kinetype_device_wasted_seconds_total{device=\"1 }\"} 0.5 123\n"
+                               "kinetype_device_busy_ms 7\nother_busy_ms 9\nkinetype_busy 3\n"
+                               "{} 4\nkinetype_busy_ms{ 4\n"; /* the end is cut */
+    const struct kt_metrics m = kt_metrics_parse(text, sizeof(text) - 1);
+    assert_true(m.rss_mib == 100);
+    assert_true(m.wasted_ms == 2000);
+    assert_true(m.busy_ms == 7);
+    assert_true(kt_metrics_parse("", 0).rss_mib < 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +156,7 @@ int main(void)
         cmocka_unit_test(a_tally_does_not_grow_and_stays_fair),
         cmocka_unit_test(commits_fall_into_their_rows),
         cmocka_unit_test(an_empty_run_has_no_numbers_but_says_so),
+        cmocka_unit_test(metrics_are_found_and_added_up),
         cmocka_unit_test(errors_are_counted_by_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMITS = 40
 PAUSE_MS = (200, 1500)  # between the last key and Enter
-WATCH_MS = (1200, 4500)  # after Enter, before the next idea
+WATCH_MS = (800, 2600)  # after Enter, before the next idea
 THINK_MS = (300, 1100)  # in the middle of a prompt
 THINKS = 0.12  # of the gaps between words
 TYPOS = 0.025  # of the letters

@@ -63,6 +63,7 @@ export class PictureDecoder {
         this._generation++;
         const inside = [...this._pending.values()];
         this._pending.clear();
+        inside.forEach((picture) => picture.image?.close());
         const decoder = this._decoder;
         this._decoder = null;
         if (decoder && decoder.state !== 'closed') {
@@ -102,24 +103,37 @@ export class PictureDecoder {
         }
     }
 
-    // Results come in wire order for a video decoder; JPEG pictures may overtake each other, and then the overtaken one is
-    // passed over.
+    // A video decoder answers in wire order. JPEG pictures are read side by side and may overtake each other: they wait here
+    // for those before them.
     _decoded(timestamp, image, generation) {
         const picture = generation === this._generation ? this._pending.get(timestamp) : undefined;
         if (!picture) {
             image.close();
             return;
         }
-        for (const older of this._pending.keys()) {
-            this._pending.delete(older);
-            if (older === timestamp) {
-                break;
-            }
+        if (picture.codec !== 'jpeg') {
+            this._leaveOutBefore(timestamp);
         }
         picture.payload = null;
         picture.image = image;
-        picture.decodedMs = now();
-        this._onPicture(picture);
+        for (const [at, first] of this._pending) {
+            if (!first.image || generation !== this._generation) {
+                break;
+            }
+            this._pending.delete(at);
+            first.decodedMs = now();
+            this._onPicture(first);
+        }
+    }
+
+    // Pictures that the decoder swallowed.
+    _leaveOutBefore(timestamp) {
+        for (const older of this._pending.keys()) {
+            if (older === timestamp) {
+                break;
+            }
+            this._pending.delete(older);
+        }
     }
 }
 

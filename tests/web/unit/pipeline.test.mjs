@@ -304,6 +304,39 @@ test('a preview that cannot be decoded is left out', async () => {
     end();
 });
 
+test('JPEG pictures that overtake each other wait for those before them', async () => {
+    const readers = [];
+    const usual = globalThis.createImageBitmap;
+    globalThis.createImageBitmap = () => new Promise((resolve) => readers.push(resolve));
+    const { pipeline, give, end } = setUp();
+    try {
+        for (let seq = 0; seq < 3; seq++) {
+            give({ seq, key: true, codec: 3 });
+        }
+        const order = [];
+        const push = pipeline._playout.push.bind(pipeline._playout);
+        pipeline._playout.push = (picture, at) => {
+            order.push(picture.seq);
+            push(picture, at);
+        };
+        for (const i of [2, 0]) {
+            readers[i](new FakeImage(i));
+            await wait(1);
+        }
+        assert.deepEqual(order, [0]);
+        readers[1](new FakeImage(1));
+        await wait(1);
+        assert.deepEqual(order, [0, 1, 2]);
+        give({ seq: 3, key: true, codec: 3 });
+        give({ seq: 4, key: true, codec: 3 });
+        readers[4](new FakeImage(4)); // still waits for 3 when all ends
+        await wait(1);
+    } finally {
+        globalThis.createImageBitmap = usual;
+    }
+    end();
+});
+
 test('a client that cannot keep up passes over pictures to the newest key one', () => {
     const { give, of, end } = setUp();
     give({ seq: 0, key: true });

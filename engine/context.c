@@ -82,6 +82,7 @@ static int encode(struct kt_engine *e, const char *text, size_t n, int *rows, st
         return count;
     }
     *rows = count < e->config.dit.text_len ? count : e->config.dit.text_len;
+    e->encodings++;
     return kt_text_encoder_run(e->encoder, ids, count, e->text_rows, err);
 }
 

@@ -349,6 +349,11 @@ struct kt_device *kt_engine_device(struct kt_engine *e)
     return e->dev;
 }
 
+int kt_engine_sync(struct kt_engine *e)
+{
+    return e->dev->k.queue_sync(e->dev->q);
+}
+
 void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
 {
     *out = (struct kt_engine_info){
@@ -368,6 +373,9 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
         .pages_used = e->pages.used,
         .tails_max = e->vae ? kt_vae_tails_max(e->vae) : 0,
         .tails_used = e->vae ? kt_vae_tails_in_use(e->vae) : 0,
+        .timelines_max = e->timelines_max,
+        .snapshots_max = e->snapshots_max,
+        .encodings = e->encodings,
         .snapshot_bytes_copied = e->snapshot_bytes_copied,
     };
     for (int i = 0; i < e->snapshots_max; i++) {
@@ -375,6 +383,7 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
     }
     for (int i = 0; i < e->contexts_max; i++) {
         out->contexts_used += e->contexts[i].refs > 0 || e->contexts[i].has_text;
+        out->contexts_free += e->contexts[i].refs == 0;
     }
 }
 

@@ -44,12 +44,12 @@ struct kt_engine_params {
 struct kt_engine_info {
     int width, height, fps; /* decoded video; 0 without VAE */
     int first_frames, frames_per_latent;
-    int block_latents; /* latents per block */
-    int tokens_per_latent;
+    int block_latents, tokens_per_latent; /* latents per block, tokens per latent */
     size_t page_bytes, tail_bytes;
     int window, sink, slack; /* latents; a timeline can be rewound by `slack` at most */
     int pages_max, pages_used, tails_max, tails_used;
-    int snapshots_used, contexts_used;
+    int timelines_max, snapshots_max, snapshots_used, contexts_used, contexts_free;
+    uint64_t encodings; /* texts that the encoder ran for; the other prompts were in the LRU */
     uint64_t snapshot_bytes_copied; /* by snapshot and restore since open: stays 0 */
 };
 
@@ -64,6 +64,7 @@ int kt_engine_warm_up(struct kt_engine *e, struct kt_error *err);
 const struct kt_model_config *kt_engine_config(const struct kt_engine *e);
 void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out);
 struct kt_device *kt_engine_device(struct kt_engine *e);
+int kt_engine_sync(struct kt_engine *e); /* waits until the device is done */
 
 /* ---- contexts ---- */
 

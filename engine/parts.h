@@ -73,7 +73,7 @@ struct kt_engine {
     void *text_rows;                /* [act] [text_rows_max, text_dim] */
     float *text_given, *text_mixed; /* [f32] of the same shape: rows as callers give them */
     char *context_texts;
-    uint64_t lru_clock;
+    uint64_t lru_clock, encodings;
     struct kt_timeline *timelines;
     struct kt_snapshot *snapshots;
     float *rgb;           /* [f32] [frames_per_latent, 3, height, width], of the larger VAE */

@@ -38,7 +38,7 @@ struct kt_codec_list {
 };
 
 /* Strings are NUL-terminated valid UTF-8 that live as long as the message; NULL where absent.
- * Absent integers are -1. */
+ * Absent integers and names are -1. */
 struct kt_client_message {
     enum kt_client_kind kind;
     struct json_t *root; /* owned */
@@ -76,7 +76,7 @@ struct kt_client_message {
 
 /* Values of commit.transition and commit.cut, in the order of their names on the wire. */
 enum kt_transition_name { KT_NAME_MODEL, KT_NAME_CUT, KT_NAME_SCENE };
-enum kt_cut_name { KT_NAME_LATENT, KT_NAME_BLOCK };
+enum kt_cut_name { KT_NAME_NOW, KT_NAME_LATENT, KT_NAME_BLOCK };
 
 /* Reads one whole text message of n bytes. 0, or -EBADMSG with the fault filled and nothing to
  * free. A success is freed with kt_client_message_free. Allocates (JSON tree); never blocks. */

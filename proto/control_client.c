@@ -35,7 +35,7 @@ enum { OPTIONAL = 1 };
 #define MICROS_MAX (((int64_t)1 << 53) - 1) /* what a JavaScript number holds exactly */
 
 static const char *const transitions[] = {"model", "cut", "scene", NULL};
-static const char *const cuts[] = {"latent", "block", NULL};
+static const char *const cuts[] = {"now", "latent", "block", NULL};
 
 static const struct field hello_fields[] = {
     {"protocol", FIELD_INT, 0, 0, INT32_MAX, AT(hello.protocol), NULL},
@@ -287,7 +287,7 @@ static int read_fields(const struct reader *r)
 {
     for (int i = 0; i < r->kind->count; i++) {
         const struct field *f = &r->kind->fields[i];
-        if (f->type == FIELD_INT) {
+        if (f->type == FIELD_INT || f->type == FIELD_NAME) {
             *(int64_t *)member(r->m, f) = -1;
         }
         const json_t *v = json_object_get(r->m->root, f->name);
@@ -477,7 +477,7 @@ static json_t *print_field(const struct kt_client_message *m, const struct field
                  (unsigned long long)((const struct kt_seed *)p)->value);
         return ((const struct kt_seed *)p)->given ? json_string(digits) : NULL;
     case FIELD_NAME:
-        return *(const int64_t *)p == 0 ? NULL : json_string(f->names[*(const int64_t *)p]);
+        return *(const int64_t *)p < 0 ? NULL : json_string(f->names[*(const int64_t *)p]);
     case FIELD_CODECS: return print_codecs(p);
     }
     return NULL;

@@ -53,7 +53,9 @@ static int open_model(struct server *s, struct kt_error *err)
     const struct kt_engine_params params = {
         .model_dir = c->model,
         .device = {.kind = c->device, .precision = c->precision, .threads = c->threads},
-        .timelines_max = 2 * c->sessions_max, /* a reset makes the new one beside the old */
+        .timelines_max = 2 * c->sessions_max, /* each with a branch */
+        .contexts_max =
+            8 * c->sessions_max + 8, /* most that tracks, wishes and blends hold; an LRU */
     };
     int rc = kt_engine_open(&s->engine, &params, err);
     if (rc < 0) {
@@ -151,11 +153,12 @@ static int open_loop(struct server *s, struct kt_error *err)
 
 static int open_lane(struct server *s, struct kt_error *err)
 {
-    const struct kt_lane_params params = {.engine = s->engine,
-                                          .sessions_max = s->config.sessions_max,
-                                          .decode_lead_latents = s->config.decode_lead_latents,
-                                          .wake = wake,
-                                          .wake_arg = &s->waker};
+    struct kt_lane_params params = {.engine = s->engine,
+                                    .sessions_max = s->config.sessions_max,
+                                    .wake = wake,
+                                    .wake_arg = &s->waker};
+    kt_policy_default(&params.policy);
+    params.policy.decode_lead = s->config.decode_lead_latents;
     return kt_lane_open(&s->live.lane, &params, err);
 }
 

@@ -6,9 +6,11 @@
  * waits in the client's outq until the socket takes it. That moment gives it its sequence number,
  * and the lane is told how far the wire has got.
  *
- * Flush on arrival: old pictures play on until the first raw picture of a new epoch is here. Then
- * the older raw ones, those at the encoder and those not yet written are dropped, and the new one
- * goes out at once as a key picture. So no picture of an older epoch follows it on the wire.
+ * A new epoch comes in one of two ways. Flush on arrival: old pictures play on until the first raw
+ * picture of the new epoch is here; then the older raw ones, those at the encoder and those not yet
+ * written are dropped, and the new one goes out at once. Or it follows: older pictures before its
+ * first frame play out, the rest of them is dropped, and the new ones come after. Either way its
+ * first one is a key picture, and no picture of an older epoch comes after it on the wire.
  *
  * Pausing: by the client, because nothing was reported for two seconds, or because no socket is
  * attached. Raw pictures stay where they are and the lane stops by itself or by being told. */
@@ -76,9 +78,11 @@ int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
     s->steps = hello->hello.steps >= 0 ? (int)hello->hello.steps : config->steps;
     s->steps = s->steps > live->steps_max ? live->steps_max : s->steps; /* the config's */
     s->device_steps = s->steps;
-    s->wishes.open = 1;
-    s->wishes.open_text = strdup(s->committed == 0 ? s->text.bytes : "");
-    if (!s->wishes.open_text) {
+    s->wishes.settings = (struct kt_session_settings){.steps = s->steps, .drafts = 1, .depth = -1};
+    struct kt_wish wish = kt_wish_plain(0);
+    wish.fresh = 1;
+    wish.seed = s->seed;
+    if (kt_text_wish_set(&s->wishes.open, &wish, s->committed == 0 ? s->text.bytes : "") < 0) {
         return -ENOMEM;
     }
     kt_pacer_init(&s->pacer, live->video.fps, KT_LEAD_MS * INT64_C(1000));
@@ -93,7 +97,7 @@ void kt_session_close(struct kt_session *s)
         return;
     }
     s->phase = KT_SESSION_CLOSING;
-    s->wishes.close = 1;
+    s->wishes.close_due = 1;
     const struct kt_encode_order order = {.kind = KT_ENCODE_CLOSE, .session = s->index};
     const int rc = kt_encode_worker_order(s->live->worker, &order);
     KT_ASSERT(rc == 0); /* the ring has room for every order a session may have open */
@@ -112,14 +116,13 @@ static void drop_raw(struct kt_session *s)
 void kt_session_drop(struct kt_session *s)
 {
     drop_raw(s);
-    free(s->wishes.open_text);
-    free(s->wishes.prompt_text);
-    s->wishes.open_text = s->wishes.prompt_text = NULL;
+    kt_wishes_drop(&s->wishes);
 }
 
 static void finish_closing(struct kt_session *s)
 {
-    if (s->phase == KT_SESSION_CLOSING && !s->lane_open && !s->wishes.close && s->orders == 0) {
+    if (s->phase == KT_SESSION_CLOSING && !s->wishes.lane_open && !s->wishes.close_due &&
+        s->orders == 0) {
         kt_session_drop(s);
         s->phase = KT_SESSION_FREE;
         kt_log(s->live->log, KT_LOG_INFO, "session %u closed", s->index);
@@ -287,106 +290,6 @@ void kt_session_detach(struct kt_session *s, int keep, int64_t now_us)
     }
 }
 
-/* ---- wishes: what the lane is told ---- */
-
-static int post(struct kt_session *s, struct kt_command *cmd)
-{
-    cmd->session = s->index;
-    const int rc = kt_lane_post(s->live->lane, cmd);
-    if (rc < 0 && rc != -EAGAIN) {
-        kt_log(s->live->log, KT_LOG_ERROR, "session %u: the lane refused command %d", s->index,
-               (int)cmd->kind);
-        free(cmd->text);
-        return 0; /* asking again would not help */
-    }
-    return rc;
-}
-
-static int post_open(struct kt_session *s)
-{
-    struct kt_wishes *w = &s->wishes;
-    struct kt_command cmd = {
-        .kind = KT_COMMAND_OPEN, .seed = s->seed, .steps = s->steps, .text = w->open_text};
-    const int rc = post(s, &cmd);
-    if (rc == 0) {
-        w->open = 0;
-        w->open_text = NULL;
-        s->lane_open = 1;
-    }
-    return rc;
-}
-
-static int post_prompt(struct kt_session *s)
-{
-    struct kt_wishes *w = &s->wishes;
-    struct kt_command cmd = {.kind = KT_COMMAND_PROMPT,
-                             .revision = (uint32_t)w->prompt_rev,
-                             .transition = w->transition,
-                             .cut = w->cut,
-                             .text = w->prompt_text};
-    const int rc = post(s, &cmd);
-    if (rc == 0) {
-        w->prompt = 0;
-        w->prompt_text = NULL;
-    }
-    return rc;
-}
-
-static int post_flag(struct kt_session *s, int *flag, struct kt_command cmd)
-{
-    const int rc = *flag ? post(s, &cmd) : 0;
-    *flag = rc < 0 ? *flag : 0;
-    return rc;
-}
-
-static int post_pause(struct kt_session *s)
-{
-    struct kt_wishes *w = &s->wishes;
-    w->paused = paused(s);
-    if (w->paused == w->paused_told) {
-        return 0;
-    }
-    struct kt_command cmd = {.kind = w->paused ? KT_COMMAND_PAUSE : KT_COMMAND_RESUME};
-    const int rc = post(s, &cmd);
-    w->paused_told = rc == 0 ? w->paused : w->paused_told;
-    return rc;
-}
-
-/* In the order in which they make sense, until the ring is full. 0, or -EAGAIN: try again soon. */
-static int post_wishes(struct kt_session *s)
-{
-    struct kt_wishes *w = &s->wishes;
-    if (s->phase == KT_SESSION_CLOSING) {
-        if (!s->lane_open) {
-            w->close = 0; /* it never heard of us */
-            return 0;
-        }
-        return post_flag(s, &w->close, (struct kt_command){.kind = KT_COMMAND_CLOSE});
-    }
-    int rc = w->open ? post_open(s) : 0;
-    if (rc == 0) {
-        rc = post_flag(s, &w->steps,
-                       (struct kt_command){.kind = KT_COMMAND_STEPS, .steps = s->steps});
-    }
-    if (rc == 0) {
-        rc =
-            post_flag(s, &w->reset, (struct kt_command){.kind = KT_COMMAND_RESET, .seed = s->seed});
-    }
-    if (rc == 0 && w->prompt) {
-        rc = post_prompt(s);
-    }
-    if (rc == 0) {
-        rc = post_pause(s);
-    }
-    if (rc == 0) {
-        rc =
-            post_flag(s, &w->sent,
-                      (struct kt_command){
-                          .kind = KT_COMMAND_SENT, .epoch = w->sent_epoch, .frame = w->sent_frame});
-    }
-    return rc;
-}
-
 /* ---- messages ---- */
 
 static int handle_edit(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,
@@ -422,8 +325,11 @@ static int handle_commit(struct kt_session *s, const struct kt_client_message *m
         [KT_NAME_SCENE] = KT_TRANSITION_SCENE,
     };
     static const enum kt_cut cuts[] = {
-        [KT_NAME_LATENT] = KT_CUT_LATENT, [KT_NAME_BLOCK] = KT_CUT_BLOCK};
-    struct kt_wishes *w = &s->wishes;
+        [KT_NAME_NOW] = KT_CUT_NOW,
+        [KT_NAME_LATENT] = KT_CUT_LATENT,
+        [KT_NAME_BLOCK] = KT_CUT_BLOCK,
+    };
+    struct kt_wish wish = kt_wish_plain((uint32_t)s->text.rev);
     if (m->commit.rev != s->text.rev) {
         char expected[48], found[32];
         snprintf(expected, sizeof(expected), "the current revision, %d", s->text.rev);
@@ -435,16 +341,11 @@ static int handle_commit(struct kt_session *s, const struct kt_client_message *m
         kt_fault_set(fault, KT_FAULT_EMPTY_PROMPT, "commit: the prompt is empty");
         return kt_fault_detail(fault, "rev", "at least one word", "nothing but blanks");
     }
-    char *text = strdup(s->text.bytes);
-    if (!text) {
+    wish.transition = transitions[m->commit.transition < 0 ? 0 : m->commit.transition];
+    wish.cut = cuts[m->commit.cut < 0 ? 0 : m->commit.cut];
+    if (kt_text_wish_set(&s->wishes.prompt, &wish, s->text.bytes) < 0) {
         return kt_fault_set(fault, KT_FAULT_INTERNAL, "out of memory");
     }
-    free(w->prompt_text);
-    w->prompt_text = text;
-    w->prompt = 1;
-    w->prompt_rev = s->text.rev;
-    w->transition = transitions[m->commit.transition < 0 ? 0 : m->commit.transition];
-    w->cut = cuts[m->commit.cut < 0 ? 0 : m->commit.cut];
     s->committed = s->text.rev;
     send_received(s, 1, now_us);
     kt_log(s->live->log, KT_LOG_DEBUG, "session %u commits revision %d: %s", s->index, s->text.rev,
@@ -462,7 +363,8 @@ static int handle_steps(struct kt_session *s, int64_t steps, struct kt_fault *fa
         return kt_fault_detail(fault, "steps", expected, found);
     }
     s->steps = (int)steps;
-    s->wishes.steps = 1;
+    s->wishes.settings.steps = s->steps;
+    s->wishes.settings_due = 1;
     return 0;
 }
 
@@ -477,6 +379,16 @@ static int handle_keyframe(struct kt_session *s, int64_t now_us, struct kt_fault
     }
     s->want_key = 1;
     return 0;
+}
+
+/* Reports arrive in any order of magnitude; what was on the screen stays so. */
+static void report_shown(struct kt_session *s, const struct kt_sent *sent)
+{
+    struct kt_wishes *w = &s->wishes;
+    if (s->reported && sent->epoch == w->epoch && sent->frame + 1 > w->shown) {
+        w->shown = sent->frame + 1;
+        w->report_due = 1;
+    }
 }
 
 static void handle_playhead(struct kt_session *s, const struct kt_client_message *m, int64_t now_us)
@@ -495,6 +407,7 @@ static void handle_playhead(struct kt_session *s, const struct kt_client_message
     const int64_t rtt = m->playhead.rtt_us > KT_RTT_US_MAX ? KT_RTT_US_MAX : m->playhead.rtt_us;
     if (sent->seq == seq) {
         kt_pacer_report(&s->pacer, now_us, sent->number, sent->pts_us, rtt);
+        report_shown(s, sent);
     }
 }
 
@@ -507,6 +420,16 @@ static void set_client_paused(struct kt_session *s, int on, int64_t now_us)
     s->client_paused = on;
 }
 
+static void reset(struct kt_session *s)
+{
+    struct kt_place_wish *w = &s->wishes.reset;
+    *w = (struct kt_place_wish){
+        .due = 1, .wish = kt_wish_plain(s->committed < 0 ? 0 : (uint32_t)s->committed)};
+    w->wish.cut = KT_CUT_NOW;
+    w->wish.fresh = 1;
+    w->wish.seed = s->seed;
+}
+
 int kt_session_message(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,
                        struct kt_fault *fault)
 {
@@ -517,7 +440,7 @@ int kt_session_message(struct kt_session *s, const struct kt_client_message *m, 
     case KT_CLIENT_RESUME: set_client_paused(s, 0, now_us); return 0;
     case KT_CLIENT_RESET:
         s->seed = m->reset.seed.given ? m->reset.seed.value : s->seed;
-        s->wishes.reset = 1;
+        reset(s);
         return 0;
     case KT_CLIENT_STEPS: return handle_steps(s, m->steps.steps, fault);
     case KT_CLIENT_KEYFRAME: return handle_keyframe(s, now_us, fault);
@@ -528,26 +451,74 @@ int kt_session_message(struct kt_session *s, const struct kt_client_message *m, 
 
 /* ---- pictures ---- */
 
-static void begin_epoch(struct kt_session *s, uint32_t epoch)
+static struct kt_frame *raw_at(struct kt_session *s, int i)
+{
+    return s->raw[(s->raw_head + i) % KT_RAW_MAX];
+}
+
+/* The newest ones that will not be shown after all: of epochs before `epoch`, from `frame` on. */
+static void trim_raw(struct kt_session *s, uint32_t epoch, int64_t frame)
+{
+    while (s->raw_count > 0) {
+        struct kt_frame *f = raw_at(s, s->raw_count - 1);
+        if (f->epoch >= epoch || f->frame < frame) {
+            return;
+        }
+        kt_frame_unref(&f);
+        s->raw_count--;
+    }
+}
+
+static void flush_pictures(struct kt_session *s, uint32_t epoch)
 {
     drop_raw(s);
     if (s->client) {
         kt_outq_flush(&s->client->outq, epoch);
     }
-    s->flush = s->has_epoch;
-    s->want_key = 1;
+    s->flushed_before = epoch;
+    s->flush = s->on_wire;
+}
+
+/* The new pictures follow the old ones, and those at the encoder or behind it cannot be taken back:
+ * the lane did not know of them, so what it made for their place is left out. */
+static void follow_pictures(struct kt_session *s, const struct kt_frame *first)
+{
+    trim_raw(s, first->epoch, first->frame);
+    const int few = 2 * s->live->video.frames_per_latent;
+    const int overlap = s->on_wire && s->wire_next > first->frame;
+    s->skip_before = overlap && s->wire_next - first->frame <= few ? s->wire_next : 0;
+}
+
+static void begin_epoch(struct kt_session *s, const struct kt_frame *first)
+{
+    s->skip_before = 0;
+    if (first->flush || !s->has_epoch) {
+        flush_pictures(s, first->epoch);
+    } else {
+        follow_pictures(s, first);
+    }
     s->has_epoch = 1;
-    s->epoch = epoch;
+    s->epoch = first->epoch;
+}
+
+static int is_void(const struct kt_session *s, const struct kt_frame *f)
+{
+    return s->phase != KT_SESSION_OPEN || (s->has_epoch && f->epoch < s->epoch) ||
+           (f->epoch < s->gone.epoch && f->frame >= s->gone.frame);
 }
 
 static void take_frame(struct kt_session *s, struct kt_frame *frame)
 {
-    if (s->phase != KT_SESSION_OPEN || (s->has_epoch && frame->epoch < s->epoch)) {
+    if (frame->preview || is_void(s, frame)) {
         kt_frame_unref(&frame);
         return;
     }
     if (!s->has_epoch || frame->epoch > s->epoch) {
-        begin_epoch(s, frame->epoch);
+        begin_epoch(s, frame);
+    }
+    if (frame->frame < s->skip_before) {
+        kt_frame_unref(&frame);
+        return;
     }
     if (s->raw_count == KT_RAW_MAX) {
         /* The lane keeps to the decode lead, so this is its fault; the newest goes, order stays. */
@@ -566,6 +537,8 @@ static void take_applied(struct kt_session *s, const struct kt_event *e, int64_t
 {
     kt_log(s->live->log, KT_LOG_INFO, "session %u: revision %u applied at epoch %u frame %lld",
            s->index, e->revision, e->epoch, (long long)e->frame_index);
+    s->gone = (struct kt_void){e->epoch, e->frame_index};
+    trim_raw(s, e->epoch, e->frame_index);
     if (s->client) {
         kt_client_send(s->client, kt_print_applied(&(struct kt_applied){(int)e->revision, e->epoch,
                                                                         e->frame_index, now_us}));
@@ -591,8 +564,9 @@ void kt_session_event(struct kt_session *s, struct kt_event *e, int64_t now_us)
         kt_pacer_sustained(&s->pacer, e->fps);
         s->device_steps = e->steps;
         break;
-    case KT_EVENT_CLOSED: s->lane_open = 0; break;
-    case KT_EVENT_READY: break;
+    case KT_EVENT_CLOSED: s->wishes.lane_open = 0; break;
+    case KT_EVENT_READY:
+    case KT_EVENT_DRAFTED: break;
     }
 }
 
@@ -631,9 +605,9 @@ static struct kt_frame *pop_raw(struct kt_session *s)
 static void submit(struct kt_session *s, struct kt_packet *packet, int64_t now_us)
 {
     struct kt_frame *frame = pop_raw(s);
-    const int flush = s->flush;
+    const int flush = s->flush, first = !s->on_wire || frame->epoch != s->wire_epoch;
     const struct kt_slot pace = kt_pacer_take(&s->pacer, now_us, flush, s->raw_count);
-    fill_header(&packet->header, s, frame, &pace, frame->first_of_epoch, flush);
+    fill_header(&packet->header, s, frame, &pace, first, flush);
     packet->number = pace.number;
     const struct kt_encode_order order = {
         .kind = KT_ENCODE_PICTURE,
@@ -643,8 +617,11 @@ static void submit(struct kt_session *s, struct kt_packet *packet, int64_t now_u
         .packet = packet,
         .pts_us = pace.pts_us,
         .duration_us = pace.duration_us,
-        .want_key = s->want_key,
+        .want_key = s->want_key || first,
     };
+    s->wire_epoch = frame->epoch;
+    s->wire_next = frame->frame + 1;
+    s->on_wire = 1;
     const int rc = kt_encode_worker_order(s->live->worker, &order);
     KT_ASSERT(rc == 0);
     s->orders++;
@@ -720,7 +697,7 @@ static void take_open_answer(struct kt_session *s, const struct kt_encode_order 
 static int stale(const struct kt_session *s, const struct kt_encode_order *answer)
 {
     return !s->client || answer->generation != s->generation || s->phase != KT_SESSION_OPEN ||
-           answer->packet->header.epoch < s->epoch;
+           answer->packet->header.epoch < s->flushed_before;
 }
 
 static void take_picture_answer(struct kt_session *s, struct kt_encode_order *answer,
@@ -753,16 +730,25 @@ void kt_session_encoded(struct kt_session *s, struct kt_encode_order *answer, in
     }
 }
 
+static void report_sent(struct kt_session *s, uint32_t epoch, int64_t frame)
+{
+    struct kt_wishes *w = &s->wishes;
+    w->shown = w->epoch == epoch && s->reported ? w->shown : frame;
+    w->epoch = epoch;
+    w->sent = frame + 1;
+    w->report_due = 1;
+    s->reported = 1;
+}
+
 void kt_session_stamp(struct kt_session *s, struct kt_packet *packet, int64_t now_us)
 {
     const struct kt_media_header *h = &packet->header;
     const uint32_t seq = s->next_seq++;
     kt_media_stamp(packet->data, seq, (uint64_t)now_us,
                    kt_media_timing((double)(now_us - packet->queued_us) * 1e-3));
-    s->sent[seq % KT_SENT_MAX] = (struct kt_sent){seq, packet->number, (int64_t)h->pts_us};
-    s->wishes.sent = 1;
-    s->wishes.sent_epoch = h->epoch;
-    s->wishes.sent_frame = (int64_t)h->frame + 1;
+    s->sent[seq % KT_SENT_MAX] =
+        (struct kt_sent){seq, h->epoch, packet->number, (int64_t)h->pts_us, (int64_t)h->frame};
+    report_sent(s, h->epoch, (int64_t)h->frame);
     if (!s->sent_since_attach) {
         s->sent_since_attach = 1;
         s->last_report_us = now_us;
@@ -814,7 +800,9 @@ int64_t kt_session_service(struct kt_session *s, int64_t now_us)
     next = earlier(next, service_playhead(s, now_us));
     next = earlier(next, service_pictures(s, now_us));
     next = earlier(next, service_status(s, now_us));
-    if (post_wishes(s) < 0) {
+    s->wishes.paused = paused(s);
+    if (kt_wishes_post(&s->wishes, s->live->lane, s->index, s->phase == KT_SESSION_CLOSING,
+                       s->live->log) < 0) {
         next = earlier(next, now_us + RETRY_US);
     }
     finish_closing(s);

@@ -14,12 +14,13 @@
 #include "server/config.h"
 #include "server/encode/worker.h"
 #include "server/pacer.h"
+#include "server/wishes.h"
 
 struct kt_client;
 
 enum {
-    KT_RAW_MAX = 32,   /* raw pictures held: the decode lead is 8, the lane may add a latent while a
-                          report travels */
+    KT_RAW_MAX = 64,   /* raw pictures held: the decode lead is 16 at most, a branch that takes over
+                          may bring as many, and two blocks are room for what travels */
     KT_SENT_MAX = 256, /* sequence numbers remembered for reports: 16 s of pictures */
     KT_IN_FLIGHT_MAX = 2, /* pictures at the encoder: one works, one waits */
 };
@@ -41,20 +42,6 @@ struct kt_live {
 
 enum kt_session_phase { KT_SESSION_FREE, KT_SESSION_OPEN, KT_SESSION_CLOSING };
 
-/* What the lane has yet to be told. Each is a place of one, latest wins: nothing queues up when its
- * ring is full. */
-struct kt_wishes {
-    int open, prompt, reset, steps, sent, close;
-    char *open_text, *prompt_text; /* owned */
-    int prompt_rev;
-    enum kt_transition transition;
-    enum kt_cut cut;
-    uint32_t sent_epoch;
-    int64_t sent_frame;
-    int paused; /* wanted; compared with paused_told */
-    int paused_told;
-};
-
 struct kt_session {
     struct kt_live *live;
     uint32_t index;
@@ -70,17 +57,25 @@ struct kt_session {
     /* pictures */
     struct kt_frame *raw[KT_RAW_MAX];
     int raw_head, raw_count;
-    uint32_t epoch;
-    int has_epoch, flush, want_key;
+    uint32_t epoch;          /* of the newest raw picture */
+    uint32_t flushed_before; /* pictures of epochs before this one are not shown any more */
+    uint32_t wire_epoch;     /* of the last picture that went to the encoder */
+    int64_t wire_next;       /* and the frame after it */
+    int64_t skip_before;     /* of `epoch`: these were shown under the prompt before it */
+    struct kt_void {
+        uint32_t epoch;
+        int64_t frame;
+    } gone; /* pictures from `frame` on, of epochs before `epoch`, are void */
+    int has_epoch, on_wire, flush, want_key;
     uint64_t raw_overflows;
     struct kt_pacer pacer;
     struct kt_sent {
-        uint32_t seq;
+        uint32_t seq, epoch;
         uint64_t number;
-        int64_t pts_us;
+        int64_t pts_us, frame;
     } sent[KT_SENT_MAX];
     uint32_t next_seq;
-    int sent_since_attach;
+    int sent_since_attach, reported;
     int64_t last_report_us;
     int client_paused, hidden;
     int device_steps;
@@ -88,7 +83,6 @@ struct kt_session {
     enum kt_media_codec codec;
     uint32_t generation;
     int orders, pictures_in_flight, encoder_failed;
-    int lane_open; /* OPEN was posted and CLOSED has not come */
     /* status */
     struct kt_stream_status told;
     int64_t told_us;

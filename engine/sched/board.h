@@ -37,6 +37,7 @@ struct kt_board_params {
         double draft_after_ms; /* pause before a branch is begun */
         double draft_keep_ms;  /* a branch nobody commits is dropped after so long */
         double reserve_ms;     /* slack that work from slack must leave everybody */
+        int drafts_first;      /* work from slack goes before filling a lead that is in no danger */
         int fifo;              /* the peers' way, for comparison: no drafts, no flush, prompts wait
                                   for the block in flight, sessions in turn */
     } policy;
@@ -89,6 +90,7 @@ void kt_board_close(struct kt_board *b, int session);
 
 struct kt_board_resources { /* what the executor has left */
     int pages_free, frames_free;
+    int contexts_free; /* prompts that could be forgotten */
 };
 
 /* What to do now; KT_JOB_NONE: nothing until `wake_ms` (infinity: until an event). */
@@ -121,8 +123,9 @@ void kt_board_get_session(const struct kt_board *b, int session, double now,
 
 /* May one more session be let in? Steps per block it can have (at most steps_full) without anybody
  * falling below the frame rate, or 0: not now. Costs never measured count as free. */
-int kt_board_admit(const struct kt_board *b, const struct kt_costs *costs);
+int kt_board_admit(const struct kt_board *b);
 
-struct kt_costs *kt_board_costs(struct kt_board *b); /* running means, kept by kt_board_done */
+/* Running means, kept by kt_board_done; a simulator or a test may set them. */
+struct kt_costs *kt_board_costs(struct kt_board *b);
 
 #endif

@@ -51,7 +51,9 @@ struct kt_job {
     int64_t at;     /* CUT, TRIM: latent */
     int64_t frame;  /* PROMOTE: first frame shown */
     int flush;      /* PROMOTE: pictures sent and not shown are replaced */
+    int hit;        /* PROMOTE: 2 ready at Enter, 1 begun, 0 cold */
     int committed;  /* TEXT, CUT: somebody waits for it */
+    int evict;      /* DROP, UNCHECKPOINT, TRIM: somebody else needs the memory */
     double weight;  /* BLEND, CUT: of the new context, 0..1 */
     double wake_ms; /* NONE */
 };
@@ -60,7 +62,7 @@ struct kt_job_result {
     int rc;     /* 0, or a negative errno: the track (TEXT, CUT: the wish) is given up */
     double ms;  /* device time it took */
     int cached; /* TEXT: the LRU had it */
-    int frames; /* DECODE: how many */
+    int frames; /* DECODE: how many; CUT, BLEND: latents recached */
     int64_t latents, decoded; /* of the track afterwards */
 };
 

@@ -5,14 +5,14 @@
 #ifndef KT_ENGINE_SCHED_PACE_H
 #define KT_ENGINE_SCHED_PACE_H
 
-#include "engine/model/config.h"
 #include "engine/sched/costs.h"
 
 struct kt_pace_params {
     double fps;       /* the model's frame rate */
     int steps_full;   /* the model's step count */
     int steps_wanted; /* 0: automatic, else fixed */
-    int sessions;     /* active sessions sharing the device, >= 1 */
+    int steps_cap;    /* automatic: at most so many; 0: all */
+    double share;     /* of the device's time, 0..1, that this session may plan with */
     int block_latents, frames_per_latent;
 };
 

@@ -32,6 +32,7 @@ struct kt_wish {
     int recache;   /* KT_RECACHE_* or a count */
     int64_t at;    /* latent to cut at, for a rewind or a fork; -1: as `cut` says */
     int from;      /* session whose stream goes on here (fork), or -1: its own */
+    int encoded;   /* its context is there already (reset, rewind: the prompt in force) */
     int fresh;     /* a new stream from nothing (open, reset) */
     uint64_t seed; /* of a fresh stream; forks and cuts keep theirs */
 };

@@ -3,8 +3,11 @@
  * in the prompt turn its knobs:
  *
  *   fps=N      makes N pictures a second (default: twice the stream's rate)
- *   delay=N    takes N ms to apply a prompt (default 120)
+ *   delay=N    takes N ms to apply a prompt, or to get a draft ready (default 120)
  *   fail       the prompt fails
+ *
+ * A draft is "text" after a quarter of its delay and "ready" after all of it; a commit that wants
+ * the same takes effect as soon as the draft is ready.
  */
 #include "engine/base/assert.h"
 #include "engine/base/clock.h"
@@ -24,6 +27,7 @@ enum {
     HEIGHT = 112,
     FPS = 16,
     PER_LATENT = 4,
+    BLOCK = 12,
     STEPS = 4,
     SESSIONS_MAX = 64,
     COMMANDS = 256,
@@ -81,6 +85,11 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
                                    .block_latents = 3};
 }
 
+void kt_policy_default(struct kt_policy *p)
+{
+    *p = (struct kt_policy){.decode_lead = 2, .drafts = 1};
+}
+
 /* ---- the lane ---- */
 
 struct fake_frame {
@@ -88,17 +97,24 @@ struct fake_frame {
     atomic_int refs;
 };
 
+struct fake_wish {
+    char *text; /* NULL: nothing is wished */
+    struct kt_wish wish;
+    int64_t text_ns, ready_ns; /* when its text is encoded, its first pictures are ready */
+    int told;                  /* enum kt_stage */
+    int hit;
+};
+
 struct fake_session {
-    int open, paused, started, first;
+    int open, paused, started, first, flush;
     uint32_t epoch, revision;
-    int64_t next, sent;
+    int64_t next, sent, shown;
     int colour[3]; /* Y, U, V */
     double fps;
-    int64_t next_ns;          /* when the next latent is finished */
-    struct kt_command prompt; /* text NULL: none waits */
-    int64_t prompt_ns;        /* when it is applied */
+    int64_t next_ns; /* when the next latent is finished */
+    struct fake_wish draft, prompt;
     float text_ms;
-    int steps;
+    struct kt_session_settings settings;
 };
 
 struct kt_lane {
@@ -199,43 +215,91 @@ static double knob(const char *text, const char *name, double otherwise)
     return at ? atof(at + strlen(name)) : otherwise;
 }
 
-static void fail_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+static void drop_wish(struct fake_wish *w)
 {
-    struct kt_event e = {.kind = KT_EVENT_FAILED, .session = index, .revision = s->prompt.revision};
+    free(w->text);
+    *w = (struct fake_wish){0};
+}
+
+static void fail_prompt(struct kt_lane *lane, const struct fake_wish *w, uint32_t index)
+{
+    struct kt_event e = {.kind = KT_EVENT_FAILED, .session = index, .revision = w->wish.revision};
     kt_fail(&e.error, -EINVAL, "the prompt asked to fail");
     put_event(lane, &e);
 }
 
-static void apply_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+static int steps_of(const struct fake_session *s)
 {
-    char *text = s->prompt.text;
-    s->prompt.text = NULL;
-    if (strstr(text, "fail")) {
-        fail_prompt(lane, s, index);
-        free(text);
-        return;
-    }
-    choose_colour(s, text);
-    s->fps = knob(text, "fps=", 2.0 * FPS);
-    s->text_ms = (float)knob(text, "delay=", 120);
-    free(text);
-    s->revision = s->prompt.revision;
+    const int steps = s->settings.steps ? s->settings.steps : STEPS, cap = s->settings.steps_cap;
+    return cap && cap < steps ? cap : steps;
+}
+
+/* What is made goes on at `frame`, under another epoch. */
+static void promote(struct kt_lane *lane, struct fake_session *s, uint32_t index, int64_t frame,
+                    int flush, int hit)
+{
     s->epoch++;
-    s->first = 1;
-    s->started = 1;
-    s->next = s->sent < s->next ? (s->sent + PER_LATENT - 1) / PER_LATENT * PER_LATENT : s->next;
+    s->first = s->started = 1;
+    s->flush = flush;
+    s->next = s->sent = s->shown = frame;
     s->next_ns = kt_now_ns();
     const struct kt_event applied = {.kind = KT_EVENT_APPLIED,
                                      .session = index,
                                      .revision = s->revision,
                                      .epoch = s->epoch,
-                                     .frame_index = s->next};
+                                     .frame_index = s->next,
+                                     .hit = hit,
+                                     .flush = flush};
     put_event(lane, &applied);
     const struct kt_event pace = {.kind = KT_EVENT_PACE,
                                   .session = index,
                                   .fps = (float)(s->fps < FPS ? s->fps : FPS),
-                                  .steps = s->steps ? s->steps : STEPS};
+                                  .steps = steps_of(s)};
     put_event(lane, &pace);
+}
+
+static int64_t cut_at(const struct fake_session *s, enum kt_cut cut)
+{
+    switch (cut) {
+    case KT_CUT_NOW: return s->shown;
+    case KT_CUT_LATENT: return (s->sent + PER_LATENT - 1) / PER_LATENT * PER_LATENT;
+    default: return s->next;
+    }
+}
+
+static void apply_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    struct fake_wish *w = &s->prompt;
+    if (strstr(w->text, "fail")) {
+        fail_prompt(lane, w, index);
+        drop_wish(w);
+        return;
+    }
+    choose_colour(s, w->text);
+    s->fps = knob(w->text, "fps=", 2.0 * FPS);
+    s->text_ms = (float)knob(w->text, "delay=", 120);
+    s->revision = w->wish.revision;
+    const int64_t at = w->wish.at >= 0 ? w->wish.at * PER_LATENT : cut_at(s, w->wish.cut);
+    const int flush = s->started && w->wish.cut == KT_CUT_NOW, hit = w->hit;
+    drop_wish(w);
+    promote(lane, s, index, at, flush, hit);
+}
+
+static void tell_draft(struct kt_lane *lane, struct fake_wish *w, uint32_t index)
+{
+    const int64_t now = kt_now_ns();
+    const int stage = !w->text             ? KT_STAGE_NONE
+                      : now >= w->ready_ns ? KT_STAGE_READY
+                      : now >= w->text_ns  ? KT_STAGE_CUT
+                                           : KT_STAGE_NONE;
+    if (stage > w->told && !strstr(w->text, "fail")) {
+        w->told = stage;
+        const struct kt_event e = {.kind = KT_EVENT_DRAFTED,
+                                   .session = index,
+                                   .revision = w->wish.revision,
+                                   .stage = stage};
+        put_event(lane, &e);
+    }
 }
 
 static void publish(struct kt_lane *lane, struct fake_session *s, uint32_t index)
@@ -250,8 +314,9 @@ static void publish(struct kt_lane *lane, struct fake_session *s, uint32_t index
     f->public.revision = s->revision;
     f->public.frame = s->next++;
     f->public.first_of_epoch = s->first;
+    f->public.flush = s->first && s->flush;
     f->public.ms = (struct kt_frame_timings){1, s->first ? s->text_ms : 0, 0, 20, 5, 1};
-    f->public.steps = s->steps ? s->steps : STEPS;
+    f->public.steps = steps_of(s);
     f->public.decoded_ns = kt_now_ns();
     s->first = 0;
     const struct kt_event e = {.kind = KT_EVENT_FRAME, .session = index, .frame = &f->public};
@@ -266,11 +331,13 @@ static int work(struct kt_lane *lane, uint32_t index)
     if (!s->open || s->paused) {
         return 0;
     }
-    if (s->prompt.text && now >= s->prompt_ns) {
+    tell_draft(lane, &s->draft, index);
+    const int due = s->prompt.text && now >= s->prompt.ready_ns;
+    if (due && (s->prompt.wish.cut != KT_CUT_BLOCK || s->next % BLOCK == 0)) {
         apply_prompt(lane, s, index);
         return 1;
     }
-    const int lead = lane->p.decode_lead_latents * PER_LATENT;
+    const int lead = lane->p.policy.decode_lead * PER_LATENT;
     if (!s->started || s->next - s->sent > lead - PER_LATENT || now < s->next_ns ||
         frames_free(lane) < PER_LATENT) {
         return 0;
@@ -283,43 +350,95 @@ static int work(struct kt_lane *lane, uint32_t index)
     return 1;
 }
 
+static int same_wish(const struct fake_wish *w, const struct kt_command *c)
+{
+    return w->text && strcmp(w->text, c->text) == 0 && w->wish.cut == c->wish.cut &&
+           w->wish.transition == c->wish.transition && w->wish.blend == c->wish.blend &&
+           w->wish.recache == c->wish.recache;
+}
+
+static void take_wish(struct fake_wish *w, const struct kt_command *c)
+{
+    const int64_t delay_ns = (int64_t)(knob(c->text, "delay=", 120) * 1e6), now = kt_now_ns();
+    drop_wish(w);
+    *w = (struct fake_wish){c->text, c->wish, now + delay_ns / 4, now + delay_ns, 0, 0};
+}
+
+static void take_draft(struct fake_session *s, const struct kt_command *c)
+{
+    if (c->text[0] && s->settings.drafts) {
+        take_wish(&s->draft, c);
+    } else {
+        drop_wish(&s->draft);
+        free(c->text);
+    }
+}
+
 static void take_prompt(struct fake_session *s, const struct kt_command *c)
 {
-    free(s->prompt.text);
-    s->prompt = *c;
-    s->prompt_ns = kt_now_ns() + (int64_t)(knob(c->text, "delay=", 120) * 1e6);
+    struct fake_wish draft = s->draft;
+    if (!same_wish(&draft, c)) {
+        take_wish(&s->prompt, c);
+        return;
+    }
+    s->draft = (struct fake_wish){0};
+    drop_wish(&s->prompt);
+    free(c->text);
+    s->prompt = draft;
+    s->prompt.wish = c->wish;
+    s->prompt.hit = kt_now_ns() >= draft.ready_ns ? 2 : 1;
+}
+
+static void take_open(struct kt_lane *lane, struct fake_session *s, const struct kt_command *c)
+{
+    *s = (struct fake_session){.open = 1, .settings = c->settings, .fps = 2 * FPS};
+    if (c->wish.from >= 0) {
+        const struct fake_session *from = &lane->sessions[c->wish.from];
+        memcpy(s->colour, from->colour, sizeof(s->colour));
+    }
+    if (c->text[0]) {
+        take_wish(&s->prompt, c);
+    } else {
+        free(c->text);
+    }
+}
+
+static void close_session(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    const struct kt_event closed = {.kind = KT_EVENT_CLOSED, .session = index};
+    drop_wish(&s->draft);
+    drop_wish(&s->prompt);
+    *s = (struct fake_session){0};
+    put_event(lane, &closed);
 }
 
 static void obey(struct kt_lane *lane, const struct kt_command *c)
 {
     struct fake_session *s = &lane->sessions[c->session];
-    const struct kt_event closed = {.kind = KT_EVENT_CLOSED, .session = c->session};
     switch (c->kind) {
-    case KT_COMMAND_OPEN:
-        *s = (struct fake_session){.open = 1, .steps = c->steps, .fps = 2 * FPS};
-        if (c->text && c->text[0]) {
-            take_prompt(s, c);
-        } else {
-            free(c->text);
-        }
-        break;
+    case KT_COMMAND_OPEN: take_open(lane, s, c); break;
+    case KT_COMMAND_DRAFT: take_draft(s, c); break;
     case KT_COMMAND_PROMPT: take_prompt(s, c); break;
-    case KT_COMMAND_SENT:
-        s->sent = c->epoch == s->epoch && c->frame > s->sent ? c->frame : s->sent;
+    case KT_COMMAND_REPORT:
+        if (c->epoch == s->epoch) {
+            s->sent = c->sent > s->sent ? c->sent : s->sent;
+            s->shown = c->shown > s->shown ? c->shown : s->shown;
+        }
         break;
     case KT_COMMAND_PAUSE: s->paused = 1; break;
     case KT_COMMAND_RESUME: s->paused = 0; break;
     case KT_COMMAND_RESET:
-        s->epoch += s->started;
-        s->next = s->sent = 0;
-        s->first = 1;
+        if (s->started) {
+            promote(lane, s, c->session, 0, 1, 0);
+        }
         break;
-    case KT_COMMAND_STEPS: s->steps = c->steps; break;
-    case KT_COMMAND_CLOSE:
-        free(s->prompt.text);
-        *s = (struct fake_session){0};
-        put_event(lane, &closed);
+    case KT_COMMAND_REWIND:
+        if (s->started) {
+            promote(lane, s, c->session, c->frame / PER_LATENT * PER_LATENT, 1, 0);
+        }
         break;
+    case KT_COMMAND_SETTINGS: s->settings = c->settings; break;
+    case KT_COMMAND_CLOSE: close_session(lane, s, c->session); break;
     }
 }
 
@@ -370,7 +489,7 @@ int kt_lane_open(struct kt_lane **out, const struct kt_lane_params *p, struct kt
     struct kt_lane *lane = calloc(1, sizeof(*lane));
     KT_ASSERT(lane && p->sessions_max <= SESSIONS_MAX);
     lane->p = *p;
-    lane->frame_count = p->sessions_max * (p->decode_lead_latents + 3) * PER_LATENT;
+    lane->frame_count = p->sessions_max * (p->policy.decode_lead + 3) * PER_LATENT;
     lane->frames = calloc((size_t)lane->frame_count, sizeof(*lane->frames));
     lane->pictures = malloc((size_t)lane->frame_count * PICTURE_BYTES);
     KT_ASSERT(lane->frames && lane->pictures);
@@ -407,7 +526,8 @@ void kt_lane_close(struct kt_lane **out)
         kt_frame_unref(&e.frame);
     }
     for (int i = 0; i < lane->p.sessions_max; i++) {
-        free(lane->sessions[i].prompt.text);
+        drop_wish(&lane->sessions[i].draft);
+        drop_wish(&lane->sessions[i].prompt);
     }
     KT_ASSERT(frames_free(lane) == lane->frame_count); /* every reference came back */
     kt_ring_finish(&lane->commands);
@@ -441,4 +561,5 @@ void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out)
     memset(out, 0, sizeof(*out));
     out->frames_total = lane->frame_count;
     out->frames_free = frames_free(lane);
+    out->admit_steps = STEPS;
 }

@@ -89,7 +89,9 @@ static int64_t pass(int64_t us)
     return kt_session_service(&session, now_us);
 }
 
-static void make(uint32_t epoch, int64_t frame, int first)
+enum { PLAIN, FIRST, FLUSHING };
+
+static void make(uint32_t epoch, int64_t frame, int how)
 {
     struct kt_frame *f = &frames[frame_count++];
     *f = (struct kt_frame){.width = 192,
@@ -97,7 +99,8 @@ static void make(uint32_t epoch, int64_t frame, int first)
                            .epoch = epoch,
                            .revision = epoch,
                            .frame = frame,
-                           .first_of_epoch = first,
+                           .first_of_epoch = how != PLAIN,
+                           .flush = how == FLUSHING,
                            .steps = 4};
     struct kt_event e = {.kind = KT_EVENT_FRAME, .frame = f};
     kt_session_event(&session, &e, now_us);
@@ -196,7 +199,7 @@ static void flush_reaches_every_queue(void **state)
     answer(100);   /* picture 1: queued, not written */
     pass(STEP_US); /* picture 2: at the encoder */
     assert_int_equal(ordered - answered, 1);
-    make(2, 4, 1);
+    make(2, 4, FLUSHING);
     assert_int_equal(client.outq.picture_count, 0);
     pass(0);
     assert_int_equal(ordered - answered, 2);
@@ -212,13 +215,70 @@ static void flush_reaches_every_queue(void **state)
     assert_int_equal(session.raw_count, 0);
 }
 
+static void applied(uint32_t epoch, int64_t frame)
+{
+    struct kt_event e = {
+        .kind = KT_EVENT_APPLIED, .revision = epoch, .epoch = epoch, .frame_index = frame};
+    kt_session_event(&session, &e, now_us);
+}
+
+static void write_one(uint32_t epoch, int64_t frame, int flags)
+{
+    pass(STEP_US);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.epoch, epoch);
+    assert_int_equal(h.frame, frame);
+    assert_int_equal(h.flags & (KT_MEDIA_FIRST | KT_MEDIA_FLUSH), flags);
+    assert_int_equal(h.flags & KT_MEDIA_KEY ? 1 : 0, flags ? 1 : 0);
+}
+
+/* Old pictures before the cut play out, those behind it never do. */
+static void new_epoch_follows_in_order(void **state)
+{
+    for (int i = 0; i < 8; i++) {
+        make(1, i, i == 0);
+    }
+    write_one(1, 0, KT_MEDIA_FIRST);
+    applied(2, 4);
+    assert_int_equal(session.raw_count, 3); /* 1, 2, 3 */
+    make(1, 8, PLAIN);                      /* a straggler, void */
+    make(2, 4, FIRST);
+    make(2, 5, PLAIN);
+    write_one(1, 1, 0);
+    write_one(1, 2, 0);
+    write_one(1, 3, 0);
+    write_one(2, 4, KT_MEDIA_FIRST);
+    write_one(2, 5, 0);
+}
+
+/* The cut lies before what was sent meanwhile: those places are not shown twice. */
+static void what_was_sent_is_not_repeated(void **state)
+{
+    for (int i = 0; i < 8; i++) {
+        make(1, i, i == 0);
+    }
+    write_one(1, 0, KT_MEDIA_FIRST);
+    write_one(1, 1, 0);
+    write_one(1, 2, 0);
+    pass(STEP_US); /* 3 is at the encoder */
+    applied(2, 2);
+    for (int i = 2; i < 6; i++) {
+        make(2, i, i == 2);
+    }
+    answer(100);
+    assert_int_equal(written().frame, 3);
+    write_one(2, 4, KT_MEDIA_FIRST);
+    write_one(2, 5, 0);
+}
+
 static void flush_does_not_wait_for_the_pace(void **state)
 {
     make(1, 0, 1);
     pass(0);
     answer(100);
     written();
-    make(2, 4, 1);
+    make(2, 4, FLUSHING);
     pass(1); /* a microsecond after the last one */
     assert_int_equal(ordered - answered, 1);
     answer(100);
@@ -244,11 +304,11 @@ static void full_lane_keeps_the_latest(void **state)
     assert_int_equal(post_count, before + 3);
     const struct kt_command *prompt = last_post(KT_COMMAND_PROMPT);
     assert_string_equal(prompt->text, "two");
-    assert_int_equal(prompt->revision, 2);
-    assert_int_equal(prompt->transition, KT_TRANSITION_SCENE);
-    assert_int_equal(prompt->cut, KT_CUT_BLOCK);
-    assert_int_equal(last_post(KT_COMMAND_RESET)->seed, 7);
-    assert_int_equal(last_post(KT_COMMAND_STEPS)->steps, 2);
+    assert_int_equal(prompt->wish.revision, 2);
+    assert_int_equal(prompt->wish.transition, KT_TRANSITION_SCENE);
+    assert_int_equal(prompt->wish.cut, KT_CUT_BLOCK);
+    assert_int_equal(last_post(KT_COMMAND_RESET)->wish.seed, 7);
+    assert_int_equal(last_post(KT_COMMAND_SETTINGS)->settings.steps, 2);
 }
 
 static void lane_hears_what_was_written(void **state)
@@ -257,11 +317,16 @@ static void lane_hears_what_was_written(void **state)
     pass(0);
     answer(100);
     pass(0);
-    assert_null(last_post(KT_COMMAND_SENT)); /* encoded is not written */
+    assert_null(last_post(KT_COMMAND_REPORT)); /* encoded is not written */
     written();
     pass(0);
-    assert_int_equal(last_post(KT_COMMAND_SENT)->epoch, 1);
-    assert_int_equal(last_post(KT_COMMAND_SENT)->frame, 6);
+    const struct kt_command *report = last_post(KT_COMMAND_REPORT);
+    assert_int_equal(report->epoch, 1);
+    assert_int_equal(report->sent, 6);
+    assert_int_equal(report->shown, 5);
+    message("{\"type\":\"playhead\",\"seq\":0}");
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REPORT)->shown, 6);
 }
 
 static void unread_pictures_stop_the_encoder(void **state)
@@ -410,6 +475,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SESSION_TEST(flush_reaches_every_queue),
+        SESSION_TEST(new_epoch_follows_in_order),
+        SESSION_TEST(what_was_sent_is_not_repeated),
         SESSION_TEST(flush_does_not_wait_for_the_pace),
         SESSION_TEST(full_lane_keeps_the_latest),
         SESSION_TEST(lane_hears_what_was_written),

@@ -25,17 +25,31 @@ class Bench(unittest.TestCase):
         self.assertTrue(report["random_weights"])
         self.assertEqual(report["text_tokens"], 40)
 
+    def test_counts_are_those_of_one_block(self):
+        report, longer, more = self.report(), self.report("--seconds", "0.6"), self.report("--steps", "2")
+        block = report["per_block"]
+        self.assertEqual(block, longer["per_block"])
+        self.assertEqual(block["downloads"], 3 * 4)  # latents, and the pictures of one
+        self.assertEqual(block["bytes_downloaded"], 12 * 192 * 112 * 3 // 2)
+        self.assertEqual((block["syncs"], block["allocations"], report["snapshot_bytes_copied"]), (0, 0, 0))
+        self.assertEqual((report["steps"], more["steps"]), (1, 2))
+        self.assertGreater(more["per_block"]["launches"], block["launches"])
+        self.assertEqual(more["per_block"]["downloads"], block["downloads"])
+        if report["encoder"] != "none":
+            self.assertGreater(report["encoded_bytes_per_s"], 0)
+
     def test_what_is_left_out(self):
         report = self.report("--no-vae", "--no-text")
         self.assertEqual([report[key] for key in ("width", "height", "encoder", "encoded_bytes_per_s", "fps_end_to_end")],
                          [0, 0, "none", 0, 0])
-        self.assertNotIn("decoded i420", report["device_memory_mib"])
+        for pool in ("decoded i420", "text scratch"):
+            self.assertNotIn(pool, report["device_memory_mib"])
         self.assertGreater(report["stage_ms"]["denoise_block"], 0)
         for stage in ("vae_decode", "convert", "encode"):
             self.assertEqual(report["stage_ms"][stage], 0)
         whole = self.report()
         self.assertEqual((whole["width"], whole["height"]), (192, 112))
-        self.assertIn("decoded i420", whole["device_memory_mib"])
+        self.assertTrue({"decoded i420", "text scratch"} <= set(whole["device_memory_mib"]))
         self.assertGreater(whole["stage_ms"]["vae_decode"], 0)
 
     def test_every_word_for_a_precision_is_one(self):

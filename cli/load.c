@@ -9,9 +9,9 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "load/load.h"
-#include "load/metrics.h"
 #include "load/plot.h"
 #include "load/report.h"
+#include "load/scrape.h"
 
 struct words {
     const char *url, *script, *json, *token, *codec, *cut, *transition, *recache;
@@ -33,7 +33,7 @@ static int parse(int argc, char **argv, struct words *w)
         {"plot", KT_OPTION_TEXT, &w->plot, 0, 0, "draw it there, as SVG"},
         {"from", KT_OPTION_TEXT, &w->from, 0, 0, "run nothing: the report of an earlier run"},
         {"metrics", KT_OPTION_TEXT, &w->metrics, 0, 0,
-         "the server's, http://127.0.0.1:9090/metrics"},
+         "the server's, http://127.0.0.1:9464/metrics"},
         {"server-pid", KT_OPTION_INT, &w->server_pid, 1, INT_MAX, "memory of that process instead"},
         {"seed", KT_OPTION_INT, &w->seed, 0, INT_MAX, "of the times between keys, 1"},
         {"token", KT_OPTION_TEXT, &w->token, 0, 0, "the server's, if it has one"},
@@ -201,12 +201,12 @@ static int again(const struct words *w)
     return rc;
 }
 
-static int look(const struct words *w, struct kt_metrics *m, struct kt_error *err)
+static int look(const struct words *w, struct kt_scrape *m, struct kt_error *err)
 {
-    *m = kt_no_metrics;
-    int rc = w->metrics ? kt_metrics_fetch(m, w->metrics, err) : 0;
+    kt_scrape_clear(m);
+    int rc = w->metrics ? kt_scrape_fetch(m, w->metrics, err) : 0;
     if (rc == 0 && w->server_pid) {
-        rc = kt_metrics_process(m, w->server_pid, err);
+        rc = kt_scrape_process(m, w->server_pid, err);
     }
     return rc;
 }

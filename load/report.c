@@ -326,6 +326,21 @@ static void set_device(json_t *o, const struct kt_report_facts *f)
     json_object_set_new(o, "wasted_share", maybe(wasted < 0 || busy <= 0 ? -1 : wasted / busy));
 }
 
+/* What the server counted meanwhile; what is no counter, as it is at the end. */
+static json_t *metrics_part(const struct kt_report_facts *f)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < f->after.count; i++) {
+        const char *name = f->after.value[i].name;
+        double x = f->after.value[i].value;
+        for (int b = 0; strstr(name, "_total") && b < f->before.count; b++) {
+            x -= strcmp(f->before.value[b].name, name) == 0 ? f->before.value[b].value : 0;
+        }
+        json_object_set_new(o, name, number(x));
+    }
+    return o;
+}
+
 json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *f)
 {
     static const struct choice ready = {KT_HIT_READY, 0, INT32_MAX, NULL},
@@ -355,6 +370,7 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
     json_object_set_new(o, "errors", errors_part(r));
     json_object_set_new(o, "bad_messages", json_integer(r->bad_messages));
     json_object_set_new(o, "problem", r->problem[0] ? json_string(r->problem) : json_null());
+    json_object_set_new(o, "metrics", metrics_part(f));
     json_object_set_new(o, "samples", commit_rows(r));
     return o;
 }

@@ -10,7 +10,7 @@
 #define KT_LOAD_REPORT_H
 
 #include "load/load.h"
-#include "load/metrics.h"
+#include "load/scrape.h"
 
 #include <stdio.h>
 
@@ -19,7 +19,7 @@ struct json_t;
 struct kt_report_facts {
     const struct kt_load_params *params;
     const char *script_path;
-    struct kt_metrics before, after; /* of the server: what is not there is left out */
+    struct kt_scrape before, after; /* of the server: what is not there is left out */
 };
 
 /* A new reference, or NULL without memory. Sorts the samples. */

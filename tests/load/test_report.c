@@ -64,7 +64,13 @@ static void commits_fall_into_their_rows(void **state)
     struct kt_load_results r = {0};
     const struct kt_load_params params = {.url = "ws://x", .clients = 1, .codec = KT_CODEC_VP8};
     const struct kt_report_facts facts = {
-        .params = &params, .before = {-1, 100, 1000}, .after = {-1, 350, 2000}};
+        .params = &params,
+        .before = {.wasted_ms = 100, .busy_ms = 1000, .rss_mib = -1},
+        .after = {.wasted_ms = 350,
+                  .busy_ms = 2000,
+                  .rss_mib = -1,
+                  .value = {{"drafts_total", 9}, {"drafts", 3}},
+                  .count = 2}};
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY, .timings = {10}}, 700, 60);
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY}, 1300, 80);
     commit(&r, (struct kt_commit){.hit = KT_HIT_COLD, .cut = "now", .timings = {20}}, 250, 500);
@@ -81,6 +87,7 @@ static void commits_fall_into_their_rows(void **state)
     assert_true(number(o, "hit_rate") == 0.5);
     assert_true(number(o, "wasted_device_ms") == 250);
     assert_true(number(o, "wasted_share") == 0.25);
+    assert_int_equal(number(json_object_get(o, "metrics"), "drafts_total"), 9);
     assert_true(json_is_null(at(o, "server", "rss_mib")));
     assert_true(number(at(json_object_get(o, "stages"), "cold", "queue"), "p50") == 2.0);
     assert_int_equal(number(at(o, "by_cut", "now"), "n"), 1);
@@ -105,7 +112,7 @@ static void an_empty_run_has_no_numbers_but_says_so(void **state)
     struct kt_load_results r = {.clients = 1, .refused = 1};
     const struct kt_load_params params = {.url = "ws://x", .clients = 1, .codec = KT_CODEC_VP8};
     const struct kt_report_facts facts = {
-        .params = &params, .before = {-1, -1, -1}, .after = {-1, -1, -1}};
+        .params = &params, .before = {-1, -1, -1, {{{0}}}, 0}, .after = {-1, -1, -1, {{{0}}}, 0}};
     json_t *o = kt_report_json(&r, &facts);
     assert_true(json_is_null(at(json_object_get(o, "cold"), "shown_ms", "p50")));
     assert_true(json_is_null(json_object_get(o, "hit_rate")));
@@ -134,19 +141,31 @@ static void errors_are_counted_by_code(void **state)
     assert_int_equal(r.errors[KT_ERROR_CODES_MAX - 1].n, 25);
 }
 
+static struct kt_scrape parse(const char *text)
+{
+    struct kt_scrape m;
+    kt_scrape_clear(&m);
+    kt_scrape_parse(&m, text, strlen(text));
+    return m;
+}
+
 static void metrics_are_found_and_added_up(void **state)
 {
-    static const char text[] = "# HELP process_resident_memory_bytes x\n"
-                               "process_resident_memory_bytes 1.048576e+08\n"
-                               "kinetype_device_wasted_seconds_total{device=\"0\"} 1.5\n"
-                               "kinetype_device_wasted_seconds_total{device=\"1 }\"} 0.5 123\n"
-                               "kinetype_device_busy_ms 7\nother_busy_ms 9\nkinetype_busy 3\n"
-                               "{} 4\nkinetype_busy_ms{ 4\n"; /* the end is cut */
-    const struct kt_metrics m = kt_metrics_parse(text, sizeof(text) - 1);
+    const struct kt_scrape m =
+        parse("# HELP process_resident_memory_bytes x\n"
+              "process_resident_memory_bytes 1.048576e+08\n"
+              "kinetype_device_wasted_seconds_total{device=\"0\"} 1.5\n"
+              "kinetype_device_wasted_seconds_total{device=\"1 }\"} 0.5 123\n"
+              "kinetype_device_busy_seconds_total 7\nother_device_busy_seconds_total 9\n"
+              "kinetype_device_busy_seconds_total_more 9\n"
+              "kinetype_stage_seconds_bucket{stage=\"text\",le=\"1\"} 5\n"
+              "{} 4\nkinetype_device_busy_seconds_total{ 4\n"); /* the end is cut */
     assert_true(m.rss_mib == 100);
     assert_true(m.wasted_ms == 2000);
-    assert_true(m.busy_ms == 7);
-    assert_true(kt_metrics_parse("", 0).rss_mib < 0);
+    assert_true(m.busy_ms == 7000);
+    assert_int_equal(m.count, 4);
+    assert_string_equal(m.value[0].name, "device_wasted_seconds_total{device=\"0\"}");
+    assert_true(parse("").rss_mib < 0);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "load/metrics.h"
+#include "load/scrape.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -9,14 +9,18 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-const struct kt_metrics kt_no_metrics = {-1, -1, -1};
-
 enum { TIMEOUT_S = 3 };
 
 struct line {
-    char name[128];
+    char name[256]; /* with its labels */
     double value;
 };
+
+void kt_scrape_clear(struct kt_scrape *m)
+{
+    memset(m, 0, sizeof(*m));
+    m->rss_mib = m->wasted_ms = m->busy_ms = -1;
+}
 
 /* "name{labels} value [time]": 1, or 0 for anything else. */
 static int read_line(const char *s, size_t n, struct line *out)
@@ -27,17 +31,25 @@ static int read_line(const char *s, size_t n, struct line *out)
     }
     memcpy(copy, s, n);
     copy[n] = '\0';
-    const size_t name = strcspn(copy, "{ \t");
-    const char *labels_end = copy[name] == '{' ? strrchr(copy, '}') : NULL;
-    char *end;
-    if (name == 0 || name >= sizeof(out->name) || (copy[name] == '{' && !labels_end)) {
+    size_t name = strcspn(copy, "{ \t");
+    if (copy[name] == '{') {
+        const char *end = strrchr(copy, '}');
+        name = end && name > 0 ? (size_t)(end + 1 - copy) : 0;
+    }
+    if (name == 0 || name >= sizeof(out->name)) {
         return 0;
     }
-    const char *number = labels_end ? labels_end + 1 : copy + name;
+    char *end;
     memcpy(out->name, copy, name);
     out->name[name] = '\0';
-    out->value = strtod(number, &end);
-    return end != number;
+    out->value = strtod(copy + name, &end);
+    return end != copy + name;
+}
+
+static int named(const struct line *l, const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(l->name, name, n) == 0 && (l->name[n] == '\0' || l->name[n] == '{');
 }
 
 static void add(double *sum, double x)
@@ -45,36 +57,35 @@ static void add(double *sum, double x)
     *sum = (*sum < 0 ? 0 : *sum) + x;
 }
 
-static void take(struct kt_metrics *m, const struct line *l)
+static void keep(struct kt_scrape *m, const struct line *l)
 {
-    if (strcmp(l->name, "process_resident_memory_bytes") == 0) {
-        m->rss_mib = l->value / (1 << 20);
-        return;
-    }
-    const char *wasted = strstr(l->name, "wasted"), *busy = strstr(l->name, "busy");
-    const char *what = wasted ? wasted : busy;
-    if (strncmp(l->name, "kinetype_", 9) != 0 || !what) {
-        return;
-    }
-    const double ms = strstr(what, "_seconds") ? 1000 : strstr(what, "_ms") ? 1 : 0;
-    if (ms > 0) {
-        add(wasted ? &m->wasted_ms : &m->busy_ms, l->value * ms);
+    static const char prefix[] = "kinetype_";
+    const char *rest = l->name + sizeof(prefix) - 1;
+    if (strncmp(l->name, prefix, sizeof(prefix) - 1) == 0 && !strstr(rest, "_bucket") &&
+        m->count < KT_SCRAPE_VALUES_MAX && strlen(rest) < sizeof(m->value[0].name)) {
+        strcpy(m->value[m->count].name, rest);
+        m->value[m->count++].value = l->value;
     }
 }
 
-struct kt_metrics kt_metrics_parse(const char *text, size_t n)
+void kt_scrape_parse(struct kt_scrape *m, const char *text, size_t n)
 {
-    struct kt_metrics m = kt_no_metrics;
     struct line l;
     for (size_t at = 0; at < n;) {
         const char *end = memchr(text + at, '\n', n - at);
         const size_t length = end ? (size_t)(end - text) - at : n - at;
         if (read_line(text + at, length, &l)) {
-            take(&m, &l);
+            keep(m, &l);
+            if (named(&l, "process_resident_memory_bytes")) {
+                m->rss_mib = l.value / (1 << 20);
+            } else if (named(&l, "kinetype_device_wasted_seconds_total")) {
+                add(&m->wasted_ms, l.value * 1000);
+            } else if (named(&l, "kinetype_device_busy_seconds_total")) {
+                add(&m->busy_ms, l.value * 1000);
+            }
         }
         at += length + 1;
     }
-    return m;
 }
 
 /* ---- reading ---- */
@@ -133,7 +144,7 @@ static int ask(int fd, const char *host, const char *port, const char *path)
     return n < (int)sizeof(request) && send(fd, request, (size_t)n, MSG_NOSIGNAL) == n ? 0 : -EIO;
 }
 
-int kt_metrics_fetch(struct kt_metrics *m, const char *url, struct kt_error *err)
+int kt_scrape_fetch(struct kt_scrape *m, const char *url, struct kt_error *err)
 {
     char host[128], port[8];
     const char *path;
@@ -142,14 +153,14 @@ int kt_metrics_fetch(struct kt_metrics *m, const char *url, struct kt_error *err
                        "--metrics: expected http://HOST:PORT/metrics, found \"%.200s\"", url);
     }
     const int fd = dial(host, port);
-    char *answer = fd >= 0 ? malloc(KT_METRICS_BYTES_MAX + 1) : NULL;
+    char *answer = fd >= 0 ? malloc(KT_SCRAPE_BYTES_MAX + 1) : NULL;
     int rc = -EIO;
     if (answer && ask(fd, host, port, path) == 0) {
-        const size_t n = read_all(fd, answer, KT_METRICS_BYTES_MAX);
+        const size_t n = read_all(fd, answer, KT_SCRAPE_BYTES_MAX);
         answer[n] = '\0';
         const char *body = strstr(answer, "\r\n\r\n");
         if (body && strncmp(answer, "HTTP/1.", 7) == 0 && strncmp(answer + 8, " 200", 4) == 0) {
-            *m = kt_metrics_parse(body + 4, n - (size_t)(body + 4 - answer));
+            kt_scrape_parse(m, body + 4, n - (size_t)(body + 4 - answer));
             rc = 0;
         }
     }
@@ -160,7 +171,7 @@ int kt_metrics_fetch(struct kt_metrics *m, const char *url, struct kt_error *err
     return rc < 0 ? kt_fail(err, rc, "--metrics: %.200s does not answer with metrics", url) : 0;
 }
 
-int kt_metrics_process(struct kt_metrics *m, int pid, struct kt_error *err)
+int kt_scrape_process(struct kt_scrape *m, int pid, struct kt_error *err)
 {
     char path[64], line[256];
     double kib = -1;

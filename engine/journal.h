@@ -12,6 +12,7 @@
 
 #include "engine/base/error.h"
 #include "engine/engine.h"
+#include "engine/lane.h"
 #include "engine/record.h"
 
 #include <stddef.h>
@@ -29,14 +30,14 @@ struct kt_journal_head {
     char kernels[32];   /* op table: "cpu-avx512" ... */
     char precision[16]; /* kt_precision_name */
     int threads;
-    int window, tiny_vae; /* as kt_engine_params; window in latents */
-    int random_weights;
-    int sessions_max;
+    int window, tiny_vae, random_weights; /* as kt_engine_params */
+    struct kt_board_params board;         /* what the policy was made with */
 };
 
-/* Fills a head from an open engine. `weights` covers config.json whole, and of every weight file
- * its size and its first and last MiB. Errors: -ENOENT and others of open(2). */
-int kt_journal_describe(struct kt_journal_head *head, struct kt_engine *e,
+/* Fills a head from an open engine, `board` with kt_lane_board_params. `weights` covers config.json
+ * whole, and of every weight file its size and its first and last MiB. Errors: -ENOENT and others
+ * of open(2). */
+int kt_journal_describe(struct kt_journal_head *head, const struct kt_lane_params *lane,
                         const struct kt_engine_params *p, struct kt_error *err);
 
 /* ---- writing ---- */

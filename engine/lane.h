@@ -140,6 +140,9 @@ struct kt_lane_stats { /* counters since open, readable from the loop thread */
     int admit_steps;                          /* what kt_board_admit says now */
 };
 
+/* What the lane's board is made with: the decision log's head carries it. */
+void kt_lane_board_params(const struct kt_lane_params *p, struct kt_board_params *out);
+
 /* Starts the thread; warm-up runs there and ends in a READY event. */
 int kt_lane_open(struct kt_lane **lane, const struct kt_lane_params *p, struct kt_error *err);
 /* Stops at the next step boundary, joins; undelivered events are dropped and their frames released.

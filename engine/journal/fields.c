@@ -24,6 +24,8 @@ static const char *const k_cuts[] = {"latent", "block", "now"};
 static const char *const k_transitions[] = {"model", "cut", "scene"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+_Static_assert(sizeof(k_commands) / sizeof(k_commands[0]) == KT_COMMAND_CLOSE + 1,
+               "a name for every command");
 _Static_assert(sizeof(k_jobs) / sizeof(k_jobs[0]) == KT_JOB_KINDS, "a name for every job");
 
 /* What a FIELD is: key, type, place, names, number of names. */
@@ -43,6 +45,7 @@ static const struct kt_journal_field k_command[] = {
     {FIELD("recache", INT, wish.recache)},
     {FIELD("at", I64, wish.at)},
     {FIELD("from", INT, wish.from)},
+    {FIELD("encoded", INT, wish.encoded)},
     {FIELD("fresh", INT, wish.fresh)},
     {FIELD("seed", U64, wish.seed)},
     {FIELD("steps", INT, settings.steps)},
@@ -71,7 +74,9 @@ static const struct kt_journal_field k_job[] = {
     {FIELD("at", I64, job.at)},
     {FIELD("frame", I64, job.frame)},
     {FIELD("flush", INT, job.flush)},
+    {FIELD("hit", INT, job.hit)},
     {FIELD("committed", INT, job.committed)},
+    {FIELD("evict", INT, job.evict)},
     {FIELD("weight", DOUBLE, job.weight)},
     {FIELD("rc", INT, result.rc)},
     {FIELD("ms", DOUBLE, result.ms)},
@@ -81,6 +86,7 @@ static const struct kt_journal_field k_job[] = {
     {FIELD("decoded", I64, result.decoded)},
     {FIELD("pages_free", INT, resources.pages_free)},
     {FIELD("frames_free", INT, resources.frames_free)},
+    {FIELD("contexts_free", INT, resources.contexts_free)},
     {FIELD("timeline", U32, timeline)},
     {FIELD("parent", U32, parent)},
     {NULL, KT_JOURNAL_INT, 0, NULL, 0},
@@ -116,7 +122,28 @@ static const struct kt_journal_field k_head[] = {
     {FIELD("window", INT, window)},
     {FIELD("tiny_vae", INT, tiny_vae)},
     {FIELD("random_weights", INT, random_weights)},
-    {FIELD("sessions_max", INT, sessions_max)},
+    {FIELD("sessions_max", INT, board.sessions_max)},
+    {FIELD("branches_max", INT, board.branches_max)},
+    {FIELD("checkpoints_max", INT, board.checkpoints_max)},
+    {FIELD("fps", DOUBLE, board.fps)},
+    {FIELD("steps_full", INT, board.steps_full)},
+    {FIELD("block_latents", INT, board.block_latents)},
+    {FIELD("first_frames", INT, board.first_frames)},
+    {FIELD("frames_per_latent", INT, board.frames_per_latent)},
+    {FIELD("window_latents", INT, board.window)},
+    {FIELD("sink", INT, board.sink)},
+    {FIELD("slack", INT, board.slack)},
+    {FIELD("has_preview", INT, board.has_preview)},
+    {FIELD("decode_lead", INT, board.policy.decode_lead)},
+    {FIELD("depth", INT, board.policy.depth)},
+    {FIELD("checkpoint_every", INT, board.policy.checkpoint_every)},
+    {FIELD("drafts", INT, board.policy.drafts)},
+    {FIELD("text_after_ms", DOUBLE, board.policy.text_after_ms)},
+    {FIELD("draft_after_ms", DOUBLE, board.policy.draft_after_ms)},
+    {FIELD("draft_keep_ms", DOUBLE, board.policy.draft_keep_ms)},
+    {FIELD("reserve_ms", DOUBLE, board.policy.reserve_ms)},
+    {FIELD("drafts_first", INT, board.policy.drafts_first)},
+    {FIELD("fifo", INT, board.policy.fifo)},
     {NULL, KT_JOURNAL_INT, 0, NULL, 0},
 };
 
@@ -212,10 +239,10 @@ size_t kt_journal_write_head(char *text, const struct kt_journal_head *head)
     return l.n;
 }
 
-size_t kt_journal_write_record(char *text, const struct kt_record *r)
+size_t kt_journal_write_record(char *text, const struct kt_record *r, uint64_t number)
 {
     struct line l = {.text = text};
-    put(&l, "{\"kind\": \"%s\"", kt_journal_kinds[r->kind]);
+    put(&l, "{\"kind\": \"%s\", \"n\": %" PRIu64, kt_journal_kinds[r->kind], number);
     put_fields(&l, kt_journal_fields(r->kind), r);
     if (r->kind == KT_RECORD_COMMAND && r->text) {
         put(&l, ", \"text\": ");

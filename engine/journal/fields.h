@@ -40,7 +40,8 @@ enum { KT_JOURNAL_KINDS = 4, KT_JOURNAL_LINE_MAX = 64 << 10 };
 
 /* Writes one line with its end into `line` [KT_JOURNAL_LINE_MAX]. Returns its bytes. */
 size_t kt_journal_write_head(char *line, const struct kt_journal_head *head);
-size_t kt_journal_write_record(char *line, const struct kt_record *r);
+/* `number`: of the record since the head, lost ones counted. */
+size_t kt_journal_write_record(char *line, const struct kt_record *r, uint64_t number);
 
 /* Fills the fields' places in `out` from a parsed line. Keys that no field has are refused, but for
  * `more` (NULL-terminated). Errors: -EBADMSG. */

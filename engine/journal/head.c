@@ -46,18 +46,17 @@ static int hash_model(uint64_t *hash, const struct kt_engine_params *p,
     return rc;
 }
 
-int kt_journal_describe(struct kt_journal_head *head, struct kt_engine *e,
+int kt_journal_describe(struct kt_journal_head *head, const struct kt_lane_params *lane,
                         const struct kt_engine_params *p, struct kt_error *err)
 {
-    const struct kt_model_config *c = kt_engine_config(e);
-    const struct kt_device *dev = kt_engine_device(e);
-    struct kt_engine_info info;
-    kt_engine_get_info(e, &info);
+    const struct kt_model_config *c = kt_engine_config(lane->engine);
+    const struct kt_device *dev = kt_engine_device(lane->engine);
     *head = (struct kt_journal_head){.format = KT_JOURNAL_FORMAT,
                                      .threads = dev->threads,
-                                     .window = info.window,
+                                     .window = p->window,
                                      .tiny_vae = p->tiny_vae != 0,
                                      .random_weights = p->random_weights != 0};
+    kt_lane_board_params(lane, &head->board);
     snprintf(head->library, sizeof(head->library), "%s", KT_VERSION);
     snprintf(head->model, sizeof(head->model), "%s", c->name);
     snprintf(head->device, sizeof(head->device), "%.4s", p->device.kind ? p->device.kind : "cpu");

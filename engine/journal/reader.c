@@ -9,7 +9,8 @@ struct kt_journal_reader {
     FILE *file;
     char path[1024];
     char line[KT_JOURNAL_LINE_MAX + 2];
-    int number;
+    int number;     /* of the line */
+    int64_t record; /* of the next record */
     json_t *object; /* the line last parsed: records point into it */
 };
 
@@ -120,8 +121,10 @@ static int read_hashes(struct kt_record *out, json_t *hashes, struct kt_error *e
 
 static int read_record(struct kt_journal_reader *r, struct kt_record *out, struct kt_error *err)
 {
-    static const char *const more[][3] = {
-        {"kind", "text", NULL}, {"kind", "hashes", NULL}, {"kind", NULL}, {"kind", NULL}};
+    static const char *const more[][4] = {{"kind", "n", "text", NULL},
+                                          {"kind", "n", "hashes", NULL},
+                                          {"kind", "n", NULL},
+                                          {"kind", "n", NULL}};
     const char *kind = json_string_value(json_object_get(r->object, "kind"));
     int i = 0;
     while (kind && i < KT_JOURNAL_KINDS && strcmp(kind, kt_journal_kinds[i]) != 0) {
@@ -131,6 +134,11 @@ static int read_record(struct kt_journal_reader *r, struct kt_record *out, struc
         return kt_fail(err, -EBADMSG, "\"kind\": expected command, job, publish or gap");
     }
     *out = (struct kt_record){.kind = (enum kt_record_kind)i};
+    json_t *n = json_object_get(r->object, "n");
+    if (!json_is_integer(n) || json_integer_value(n) != r->record) {
+        return kt_fail(err, -EBADMSG, "\"n\": expected record %lld, found %lld: a line is missing",
+                       (long long)r->record, (long long)json_integer_value(n));
+    }
     int rc = kt_journal_read_fields(out, kt_journal_fields(out->kind), more[i], r->object, err);
     json_t *text = json_object_get(r->object, "text");
     if (rc == 0 && text && json_string_length(text) > KT_PROMPT_BYTES_MAX) {
@@ -140,6 +148,11 @@ static int read_record(struct kt_journal_reader *r, struct kt_record *out, struc
         return kt_fail(err, -EBADMSG, "\"text\": expected a string");
     }
     out->text = json_string_value(text);
+    if (rc == 0 && out->kind == KT_RECORD_GAP &&
+        (out->count == 0 || out->count > (uint64_t)(INT64_MAX - r->record))) {
+        return kt_fail(err, -EBADMSG, "\"count\": expected records that are missing");
+    }
+    r->record += out->kind == KT_RECORD_GAP ? (int64_t)out->count : 1;
     return rc < 0 ? rc : read_hashes(out, json_object_get(r->object, "hashes"), err);
 }
 

@@ -47,7 +47,8 @@ struct kt_journal {
     /* counters, relaxed: for people */
     _Atomic uint64_t written, lost, bytes;
     _Atomic int error;
-    char line[KT_JOURNAL_LINE_MAX]; /* the writer's alone */
+    char line[KT_JOURNAL_LINE_MAX]; /* the writer's alone, as */
+    uint64_t number;                /* of the next record */
 };
 
 /* ---- the lane's side ---- */
@@ -145,7 +146,8 @@ static void write_line(struct kt_journal *j, size_t n)
 static void write_entry(struct kt_journal *j, struct entry *e)
 {
     e->record.text = e->has_text ? j->texts + e->text_at : NULL;
-    write_line(j, kt_journal_write_record(j->line, &e->record));
+    write_line(j, kt_journal_write_record(j->line, &e->record, j->number));
+    j->number += e->record.kind == KT_RECORD_GAP ? e->record.count : 1;
     int ok = atomic_load_explicit(&j->error, memory_order_relaxed) == 0;
     if (e->record.kind != KT_RECORD_GAP) {
         atomic_fetch_add_explicit(ok ? &j->written : &j->lost, 1, memory_order_relaxed);
@@ -242,7 +244,7 @@ void kt_journal_close(struct kt_journal **out, struct kt_journal_stats *last)
     pthread_join(j->thread, NULL);
     if (j->missing) {
         struct kt_record gap = {.kind = KT_RECORD_GAP, .count = j->missing};
-        write_line(j, kt_journal_write_record(j->line, &gap));
+        write_line(j, kt_journal_write_record(j->line, &gap, j->number));
     }
     if (close(j->fd) < 0 && atomic_load(&j->error) == 0) {
         atomic_store(&j->error, -errno);

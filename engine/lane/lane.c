@@ -156,22 +156,34 @@ void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out)
     out->frames_total = lane->frame_count;
 }
 
+void kt_lane_board_params(const struct kt_lane_params *p, struct kt_board_params *out)
+{
+    const struct kt_sampler_config *c = &kt_engine_config(p->engine)->sampler;
+    struct kt_engine_info info;
+    kt_engine_get_info(p->engine, &info);
+    int sessions = p->sessions_max ? p->sessions_max : 1;
+    *out = (struct kt_board_params){.sessions_max = sessions,
+                                    .branches_max = info.timelines_max - sessions,
+                                    .checkpoints_max = info.snapshots_max,
+                                    .fps = info.fps,
+                                    .steps_full = c->steps,
+                                    .block_latents = info.block_latents,
+                                    .first_frames = info.first_frames,
+                                    .frames_per_latent = info.frames_per_latent,
+                                    .window = info.window,
+                                    .sink = c->local_attn_size > 0 ? c->sink_size : 0,
+                                    .slack = info.slack,
+                                    .has_preview = 1,
+                                    .policy = p->policy};
+    if (p->policy.decode_lead == 0) {
+        kt_policy_default(&out->policy);
+    }
+}
+
 static int init_board(struct kt_lane *lane, struct kt_error *err)
 {
-    const struct kt_sampler_config *c = &kt_engine_config(lane->engine)->sampler;
-    struct kt_board_params p = {.sessions_max = lane->p.sessions_max,
-                                .branches_max = lane->info.timelines_max - lane->p.sessions_max,
-                                .checkpoints_max = lane->checkpoints_max,
-                                .fps = lane->info.fps,
-                                .steps_full = lane->steps_full,
-                                .block_latents = lane->info.block_latents,
-                                .first_frames = lane->info.first_frames,
-                                .frames_per_latent = lane->info.frames_per_latent,
-                                .window = lane->info.window,
-                                .sink = c->local_attn_size > 0 ? c->sink_size : 0,
-                                .slack = lane->info.slack,
-                                .has_preview = 1,
-                                .policy = lane->p.policy};
+    struct kt_board_params p;
+    kt_lane_board_params(&lane->p, &p);
     return kt_board_create(&lane->board, &p, err);
 }
 

@@ -20,16 +20,17 @@
 #include "engine/journal.h"
 #include "tests/text/tmp_dir.h"
 
-static const struct kt_journal_head k_head = {.format = KT_JOURNAL_FORMAT,
-                                              .library = "0.1.0",
-                                              .model = "a \"model\"\\",
-                                              .weights = 0x0123456789abcdefu,
-                                              .device = "cpu",
-                                              .kernels = "cpu-ref",
-                                              .precision = "fp32",
-                                              .threads = 2,
-                                              .window = 12,
-                                              .sessions_max = 3};
+static const struct kt_journal_head k_head = {
+    .format = KT_JOURNAL_FORMAT,
+    .library = "0.1.0",
+    .model = "a \"model\"\\",
+    .weights = 0x0123456789abcdefu,
+    .device = "cpu",
+    .kernels = "cpu-ref",
+    .precision = "fp32",
+    .threads = 2,
+    .window = 12,
+    .board = {.sessions_max = 3, .fps = 16.5, .policy = {.reserve_ms = 1.0 / 3}}};
 
 static void path_in(char path[4096], void **state, const char *name)
 {
@@ -50,6 +51,7 @@ static struct kt_record command(int i, const char *text)
                                        .recache = KT_RECACHE_CHECKPOINT,
                                        .at = -1,
                                        .from = -1,
+                                       .encoded = 1,
                                        .fresh = 1,
                                        .seed = UINT64_MAX - (uint64_t)i},
                               .settings = {.steps = 2, .steps_cap = 3, .drafts = 1, .depth = -1},
@@ -74,10 +76,12 @@ static struct kt_record job(int i)
                                   .at = (int64_t)1 << 40,
                                   .frame = 77,
                                   .flush = 1,
+                                  .hit = 2,
+                                  .evict = 1,
                                   .committed = 1,
                                   .weight = 1.0 / 3},
                           .result = {.rc = -EAGAIN, .ms = 12.25, .frames = 4, .latents = 8},
-                          .resources = {.pages_free = 5, .frames_free = 6},
+                          .resources = {.pages_free = 5, .frames_free = 6, .contexts_free = 7},
                           .timeline = 9,
                           .parent = 8,
                           .hash_count = i % (KT_RECORD_HASHES_MAX + 1)};
@@ -348,6 +352,8 @@ static void hostile_lines_are_named(void **state)
         {"\"hashes\": [", "\"hashes\": [1, ", "\"hashes\""},
         {"\"kind\": \"job\"", "\"kind\": \"jab\"", "line 3: \"kind\""},
         {"\"kind\": \"job\"", "\"kind\": 3", "line 3: \"kind\""},
+        {"\"n\": 1", "\"n\": 2", "line 3: \"n\": expected record 1, found 2"},
+        {"\"n\": 0, ", "", "line 2: \"n\""},
         {"\"picture\": \"0000", "\"picture\": \"0x00", "line 4: \"picture\""},
         {"{\"kind\": \"publish\"", "{{\"kind\": \"publish\"", "line 4"},
         {"{\"kind\": \"publish\"", "[{\"kind\": \"publish\"", "line 4"},

@@ -10,11 +10,13 @@
  *   3. Drafts: pictures for a text that may be committed.
  *   4. Speculation: blocks ahead of the decode lead.
  *
- * Between 1 and 2 the most pressed goes first: a wish counts as pressed since Enter, a stream by
- * its slack. So a wish overtakes every stream that is in no danger, a stream about to run dry
- * overtakes a fresh wish, and on a device that is too slow for everybody both age until they are
- * next: nobody starves. A session's own stream is not drawn any further while its wish is being
- * made (that would be thrown away), except to decode what is there when it would run dry before.
+ * Among wishes the oldest goes first, among streams the one with the least slack. A wish overtakes
+ * every stream that can spare its next piece; a stream that cannot is served before it, because a
+ * hole is seen by somebody who did nothing to cause it. But on a device that is too slow for
+ * everybody no stream can ever spare anything: a wish that has waited for a second and a half goes
+ * first whatever it costs, so nobody starves. A session's own stream is not drawn any further while
+ * its wish is being made (that would be thrown away), except to decode what is there when it would
+ * run dry before.
  *
  * 3 and 4 are work from slack: done when every stream of the device would keep `reserve_ms` after
  * it. Drafts come before speculation (a hit saves a person half a second, a block ahead only hides
@@ -23,13 +25,16 @@
  * Memory. Work that needs pages and finds none makes the board look for what to forget, in this
  * order: a draft's branch (the one untouched for longest), an old hot checkpoint, speculative
  * blocks of the session that has most. Latents that are decoded or on their way to a screen are
- * never touched. Work from slack may not evict and must leave a block's pages for every stream. */
+ * never touched. Work from slack evicts nothing but hot checkpoints, which hold pages that a stream
+ * has long moved on from, and must leave a block's pages for every stream. */
 #include <math.h>
 
 #include "engine/sched/places.h"
 
 /* Held frames of a branch: how far past the playhead it is rolled, in latents. */
 enum { KT_COVER_LATENTS = 2 };
+/* A wish that waited for so long goes before streams that run dry. */
+#define KT_WISH_PATIENCE_MS 1500.0
 
 static const struct kt_job nothing = {.kind = KT_JOB_NONE};
 
@@ -312,8 +317,8 @@ static struct kt_job trim_speculation(struct kt_board *b)
     for (int i = 0; i < b->p.sessions_max; i++) {
         const struct kt_place *s = &b->places[i];
         int64_t ahead = s->live.latents - s->live.decoded;
-        if (s->open && s->live.there && s->live.decoded >= s->live.floor && ahead > found &&
-            s->live.decoded >= b->p.sink) {
+        if (s->open && s->live.there && !s->next.there && s->live.decoded >= s->live.floor &&
+            ahead > found && s->live.decoded >= b->p.sink) {
             most = s;
             found = ahead;
         }
@@ -366,6 +371,16 @@ static int fits_from_slack(const struct options *o, const struct kt_job *job)
     return pages_needed(b, s, job) == 0 || o->r->pages_free >= pages_needed(b, s, job) + reserve;
 }
 
+static struct kt_job room_from_slack(const struct options *o, const struct kt_job *job)
+{
+    struct kt_job room = nothing;
+    if (job->kind != KT_JOB_CUT || branches(o->b) < o->b->p.branches_max) {
+        room = drop_oldest_checkpoint(o->b);
+        room.evict = 1;
+    }
+    return room;
+}
+
 /* ---- candidates ---- */
 
 static int is_making(const struct kt_place *s, const struct kt_wanted *w)
@@ -373,13 +388,25 @@ static int is_making(const struct kt_place *s, const struct kt_wanted *w)
     return s->next.there && s->making.wish.key == w->wish.key;
 }
 
+/* Old pictures before the cut that still have to be shown (a cut that does not flush), or NONE. */
+static struct kt_job decode_up_to_cut(const struct options *o, const struct kt_place *s)
+{
+    return s->live.there && s->live.decoded < s->next.floor && s->live.decoded < s->live.latents &&
+                   o->r->frames_free >= o->b->p.frames_per_latent
+               ? job_of(o->b, s, KT_JOB_DECODE, KT_TRACK_LIVE)
+               : nothing;
+}
+
 /* The next piece of what Enter was pressed for, or NONE. */
 static struct kt_job committed_job(const struct options *o, const struct kt_place *s)
 {
     const struct kt_board *b = o->b;
     const struct kt_wanted *w = &s->commit;
+    if (s->next.there && s->making_committed && kt_place_ready(s)) {
+        return decode_up_to_cut(o, s); /* else it would have been promoted */
+    }
     if (s->next.there) {
-        return s->making_committed && !kt_place_ready(s) ? next_job(o, s) : nothing;
+        return s->making_committed ? next_job(o, s) : nothing;
     }
     if (!w->there) {
         return nothing;
@@ -439,26 +466,44 @@ static void offer_in_turn(const struct options *o, const struct kt_place *s, str
     }
 }
 
+struct most_pressed {
+    struct candidate wish;   /* by age */
+    struct candidate stream; /* by slack */
+};
+
+/* `mine`, or what must be forgotten first to make room for it. */
+static void offer_with_room(const struct options *o, struct candidate *best, struct kt_job mine,
+                            double key)
+{
+    int fits = 1;
+    if (mine.kind != KT_JOB_NONE) {
+        struct kt_job room = make_room(o, &mine, &fits);
+        offer(best, fits ? mine : room, key);
+    }
+}
+
 /* Kinds 1 and 2 of one session. */
-static void offer_needed(const struct options *o, const struct kt_place *s, struct candidate *best)
+static void offer_needed(const struct options *o, const struct kt_place *s, struct most_pressed *m)
 {
     struct kt_job live = live_job(o, s);
     double slack = slack_ms(o->b, s);
     if (o->b->p.policy.fifo) {
-        offer_in_turn(o, s, best);
+        struct candidate mine = {.job = nothing};
+        offer_in_turn(o, s, &mine);
+        offer_with_room(o, &m->stream, mine.job, 0);
         return;
     }
     if (!waits_for_commit(s)) {
         if (live_is_needed(o, s, &live)) {
-            offer(best, live, slack);
+            offer_with_room(o, &m->stream, live, slack);
         }
         return;
     }
     const struct kt_wanted *w = s->commit.there && !s->next.there ? &s->commit : &s->making;
     if (live.kind == KT_JOB_DECODE && live_helps(o, s)) {
-        offer(best, live, slack);
+        offer_with_room(o, &m->stream, live, slack);
     } else {
-        offer(best, committed_job(o, s), w->given_ms - o->now);
+        offer_with_room(o, &m->wish, committed_job(o, s), w->given_ms - o->now);
     }
 }
 
@@ -539,8 +584,10 @@ static struct kt_job from_slack(struct options *o)
             continue;
         }
         struct kt_job job = draft_job(o, s);
-        if (cost_ms(b, &job) <= spare && fits_from_slack(o, &job)) {
-            offer(&draft, job, -s->draft.given_ms); /* the latest keystroke */
+        if (cost_ms(b, &job) <= spare) {
+            int fits = fits_from_slack(o, &job);
+            offer(&draft, fits ? job : room_from_slack(o, &job),
+                  -s->draft.given_ms); /* the latest keystroke */
         }
         job = live_job(o, s);
         if (!waits_for_commit(s) && !live_is_needed(o, s, &job) && cost_ms(b, &job) <= spare &&
@@ -657,25 +704,18 @@ static struct kt_job list_work(struct options *o)
 static struct kt_job needed(struct options *o)
 {
     struct kt_board *b = o->b;
-    struct candidate best = {.job = nothing};
-    int fits = 1;
+    struct most_pressed m = {{.job = nothing}, {.job = nothing}};
     for (int n = 0; n < b->p.sessions_max; n++) {
-        struct kt_place *s = &b->places[(b->first + n) % b->p.sessions_max];
-        struct candidate mine = {.job = nothing};
-        if (!active(s)) {
-            continue;
-        }
-        offer_needed(o, s, &mine);
-        if (mine.job.kind != KT_JOB_NONE) {
-            struct kt_job room = make_room(o, &mine.job, &fits);
-            if (fits) {
-                offer(&best, mine.job, mine.key);
-            } else {
-                offer(&best, room, mine.key);
-            }
+        const struct kt_place *s = &b->places[(b->first + n) % b->p.sessions_max];
+        if (active(s)) {
+            offer_needed(o, s, &m);
         }
     }
-    return best.job;
+    if (m.wish.job.kind == KT_JOB_NONE || m.stream.job.kind == KT_JOB_NONE) {
+        return m.wish.job.kind == KT_JOB_NONE ? m.stream.job : m.wish.job;
+    }
+    int spared = m.stream.key >= cost_ms(b, &m.wish.job), old = -m.wish.key > KT_WISH_PATIENCE_MS;
+    return spared || old ? m.wish.job : m.stream.job;
 }
 
 struct kt_job kt_board_next(struct kt_board *b, double now, const struct kt_board_resources *r)

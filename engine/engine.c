@@ -167,19 +167,21 @@ static int init_shape(struct kt_engine *e, const struct kt_engine_params *p, str
 /* Timelines never run dry, however far apart they are: each has its own window, its slack and the
  * block being committed, and one of them a recache. Snapshots share with the timeline they were
  * taken of and with each other; what one keeps for itself alone is counted as its slack, and
- * whoever takes more watches pages_used. */
+ * whoever takes more watches pages_used. Clean latents cost a thousandth of a page and do not run
+ * dry before them: a snapshot may keep all of its own. */
 static int init_pools(struct kt_engine *e, struct kt_error *err)
 {
     int block = e->config.sampler.num_frame_per_block;
     int lists = e->shape.window + e->shape.slack + block;
     int extra = e->snapshots_max * e->shape.slack + e->shape.window;
+    int extra_clean = e->snapshots_max * (e->shape.window + e->shape.slack) + e->shape.window;
     e->latent_floats = (size_t)e->config.dit.in_dim * (size_t)e->config.dit.latent_h *
                        (size_t)e->config.dit.latent_w;
     int rc = kt_slab_init(&e->pages, e->dev, kt_dit_page_bytes(e->dit),
                           e->timelines_max * lists + extra, "K/V pages");
     if (rc == 0) {
         rc = kt_slab_init(&e->clean, e->dev, e->latent_floats * sizeof(float),
-                          e->timelines_max * lists + extra, "clean latents");
+                          e->timelines_max * lists + extra_clean, "clean latents");
     }
     e->latent_host = malloc(e->latent_floats * sizeof(float));
     e->preview = kt_device_alloc(e->dev, e->latent_floats * sizeof(float), "previewed latent");

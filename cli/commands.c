@@ -10,6 +10,7 @@ const struct kt_command_entry kt_commands[] = {
     {"pictures", "LIST --frames A-B -o FILE", "raw frames of many streams, for a judge",
      kt_command_pictures},
     {"load", "--script FILE [options]", "clients that type, and what they saw", kt_command_load},
+    {"simulate", "[options]", "the scheduler on a virtual clock", kt_command_simulate},
     {"info", "MODEL", "what a model directory holds", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

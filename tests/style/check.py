@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIBRARIES = ("proto", "kernels", "engine", "server", "load")
+LIBRARIES = ("proto", "kernels", "engine", "server", "load", "sim")
 
 # room -> rooms whose headers it may include (docs/design.md, 'Rooms'). A room may always include its own.
 MAY_INCLUDE = {
@@ -24,6 +24,7 @@ MAY_INCLUDE = {
     "engine": ("kernels",),
     "server": ("engine", "proto"),
     "load": ("engine", "proto"),
+    "sim": ("engine", "kernels"),
     "cli": LIBRARIES,
     "tests": LIBRARIES + ("cli",),
 }

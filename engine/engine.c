@@ -367,6 +367,7 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
         .block_latents = e->config.sampler.num_frame_per_block,
         .tokens_per_latent = kt_dit_tokens(e->dit),
         .page_bytes = e->pages.item_bytes,
+        .latent_floats = e->latent_floats,
         .tail_bytes = e->vae_info.tail_bytes,
         .window = e->shape.window,
         .sink = e->shape.sink,

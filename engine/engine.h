@@ -45,7 +45,7 @@ struct kt_engine_info {
     int width, height, fps; /* decoded video; 0 without VAE */
     int first_frames, frames_per_latent;
     int block_latents, tokens_per_latent; /* latents per block, tokens per latent */
-    size_t page_bytes, tail_bytes;
+    size_t page_bytes, tail_bytes, latent_floats;
     int window, sink, slack; /* latents; a timeline can be rewound by `slack` at most */
     int pages_max, pages_used, tails_max, tails_used;
     int timelines_max, snapshots_max, snapshots_used, contexts_used, contexts_free;

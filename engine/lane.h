@@ -155,4 +155,11 @@ int kt_lane_post(struct kt_lane *lane, const struct kt_command *cmd);
 int kt_lane_poll(struct kt_lane *lane, struct kt_event *out);
 void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out);
 
+/* The frames of a session's stream that a rewind can reach: [first, end), -1 without a stream. A
+ * rewind lands on the last position kept that is not after the frame asked for. */
+struct kt_lane_past {
+    int64_t first, end;
+};
+void kt_lane_get_past(struct kt_lane *lane, uint32_t session, struct kt_lane_past *out);
+
 #endif

@@ -213,7 +213,11 @@ static int init_lane(struct kt_lane *lane, const struct kt_lane_params *p, struc
         kt_lane_init_frames(lane) < 0) {
         return kt_fail(err, -ENOMEM, "lane: out of memory");
     }
-    return init_board(lane, err);
+    for (int i = 0; i < lane->p.sessions_max; i++) {
+        lane->sessions[i].past = (struct kt_lane_past){-1, -1};
+    }
+    int rc = kt_lane_open_past(lane, err);
+    return rc < 0 ? rc : init_board(lane, err);
 }
 
 static int start_thread(struct kt_lane *lane, struct kt_error *err)
@@ -289,6 +293,7 @@ void kt_lane_close(struct kt_lane **out)
     free(lane->pictures);
     free(lane->decode_buffer);
     kt_board_destroy(&lane->board);
+    kt_lane_close_past(lane);
     free(lane->sessions);
     free(lane->checkpoints);
     free(lane);

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "engine/base/assert.h"
+#include "engine/kv/archive.h"
 #include "engine/lane/parts.h"
 
 void kt_lane_put_event(struct kt_lane *lane, const struct kt_event *e)
@@ -62,6 +63,11 @@ void kt_lane_publish_stats(struct kt_lane *lane)
         m->sessions_open += s.open;
         m->drafts_now += lane->sessions[i].next.timeline != NULL;
         m->depth_now += s.ahead;
+    }
+    if (lane->archive) {
+        struct kt_archive_info kept;
+        kt_archive_get_info(lane->archive, &kept);
+        m->archive_bytes = kept.bytes_used;
     }
     kt_board_get_counters(lane->board, &m->board);
     pthread_mutex_lock(&lane->lock);

@@ -4,6 +4,7 @@
  * frames.c the pool of pictures
  * tell.c   commands: what the server says
  * work.c   jobs: what the board says
+ * past.c   the archive of cold latents
  * note.c   what is told to the outside: events, statistics, the decision log */
 #ifndef KT_ENGINE_LANE_PARTS_H
 #define KT_ENGINE_LANE_PARTS_H
@@ -39,7 +40,8 @@ struct lane_track {
     struct kt_context *blend_from;
     struct kt_wish wish; /* what it was made for */
     char *text;
-    int committed; /* NEXT: somebody waits for it */
+    int64_t cut_at; /* the latent it began at */
+    int committed;  /* NEXT: somebody waits for it */
     int told_ready;
     int64_t posted_ns; /* since then */
     struct kt_frame_timings ms;
@@ -68,6 +70,7 @@ struct lane_session {
     struct kt_session_settings settings;
     struct lane_wish draft, commit;
     struct lane_track live, next;
+    struct kt_lane_past past; /* guarded by the lane's lock */
     double fps_told;
     int steps_told;
 };
@@ -90,6 +93,8 @@ struct kt_lane {
     struct kt_board *board;
     struct lane_session *sessions;
     struct lane_checkpoint *checkpoints;
+    struct kt_archive *archive; /* NULL: none */
+    float *latent;              /* one, on its way there */
     uint32_t serials;
     double wake_ms;            /* when the board wants to be asked again */
     struct kt_lane_stats mine; /* the lane thread's own copy, published by kt_lane_publish_stats */
@@ -120,6 +125,16 @@ void kt_lane_forget_wish(struct lane_wish *w);
 void kt_lane_run_job(struct kt_lane *lane, const struct kt_job *job,
                      const struct kt_board_resources *r, double picked_ms);
 void kt_lane_forget_track(struct lane_track *t);
+
+/* ---- past.c ---- */
+int kt_lane_open_past(struct kt_lane *lane, struct kt_error *err);
+void kt_lane_close_past(struct kt_lane *lane);
+void kt_lane_past_end(struct kt_lane *lane, int session);
+void kt_lane_past_grow(struct kt_lane *lane, int session);
+void kt_lane_past_promoted(struct kt_lane *lane, int session);
+int kt_lane_past_resume(struct kt_lane *lane, const struct kt_job *job, struct kt_context *context,
+                        struct kt_timeline **t, struct kt_error *err);
+void kt_lane_past_note(struct kt_lane *lane, int session);
 
 /* ---- note.c ---- */
 void kt_lane_put_event(struct kt_lane *lane, const struct kt_event *e);

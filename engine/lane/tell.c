@@ -112,8 +112,10 @@ static void open_session(struct kt_lane *lane, struct kt_command *c, double now)
         fail(lane, c, -EBUSY, "the session is open already");
         return;
     }
-    *s = (struct lane_session){
-        .in_use = 1, .seed = c->wish.seed, .settings = c->settings, .steps_told = -1};
+    s->in_use = 1;
+    s->seed = c->wish.seed;
+    s->settings = c->settings;
+    s->steps_told = -1;
     kt_lane_record_command(lane, c, KT_COMMAND_OPEN, now);
     kt_board_open(lane->board, (int)c->session, now, &c->settings);
     if (c->wish.from >= 0) {
@@ -176,7 +178,10 @@ void kt_lane_close_session(struct kt_lane *lane, int session)
     kt_lane_forget_wish(&s->draft);
     kt_lane_forget_wish(&s->commit);
     kt_board_close(lane->board, session);
-    *s = (struct lane_session){0};
+    kt_lane_past_end(lane, session);
+    pthread_mutex_lock(&lane->lock); /* `past` is read elsewhere */
+    *s = (struct lane_session){.past = {-1, -1}};
+    pthread_mutex_unlock(&lane->lock);
 }
 
 /* ---- reports ---- */

@@ -91,10 +91,9 @@ static int begin_branch(struct work *w, const struct lane_wish *wish, struct kt_
             kt_timeline_destroy(t);
         }
         return rc;
-    case KT_SOURCE_ARCHIVE: break;
+    case KT_SOURCE_ARCHIVE: return kt_lane_past_resume(lane, job, wish->context, t, &w->err);
     }
-    return kt_fail(&w->err, -ENOTSUP, "frame %lld is not kept any more",
-                   (long long)kt_lane_frames_before(lane, job->at));
+    return -EINVAL;
 }
 
 /* How many latents a switch at `at` recaches (engine/kv/history.c makes the plan). */
@@ -161,7 +160,8 @@ static void install(struct work *w, struct lane_wish *wish, struct kt_timeline *
     n->ms.queue = w->job->committed
                       ? (float)((double)(kt_now_ns() - wish->posted_ns) * 1e-6 - ms - wish->text_ms)
                       : 0;
-    n->next_frame = kt_lane_frames_before(w->lane, kt_timeline_latents(t));
+    n->cut_at = kt_timeline_latents(t);
+    n->next_frame = kt_lane_frames_before(w->lane, n->cut_at);
     if (w->job->committed) {
         n->text = wish->text;
         wish->text = NULL;
@@ -249,6 +249,9 @@ static int run_block_part(struct work *w)
     for (int i = 1; i <= w->lane->info.block_latents; i++) {
         int64_t latent = kt_timeline_latents(t->timeline) - i;
         t->denoise_ms[latent % KT_LANE_LATENTS_NOTED] = (float)t->block_ms;
+    }
+    if (t == &w->s->live) {
+        kt_lane_past_grow(w->lane, w->job->session);
     }
     return w->lane->p.record ? hash_latents(w) : 0;
 }
@@ -402,6 +405,7 @@ static int run_promote(struct work *w)
         s->live.ms.queue = (float)((double)(kt_now_ns() - next.posted_ns) * 1e-6);
         s->live.ms.text = s->live.ms.recache = 0; /* nobody waited for them */
     }
+    kt_lane_past_promoted(w->lane, w->job->session);
     tell_applied(w);
     for (int i = 0; i < next.held_count; i++) {
         struct kt_frame *f = &next.held[i]->public;
@@ -542,5 +546,6 @@ void kt_lane_run_job(struct kt_lane *lane, const struct kt_job *job,
     kt_board_done(lane->board, now, job, &w.result);
     kt_lane_note_stage(lane, job->kind, w.result.ms);
     kt_lane_tell_pace(lane, job->session);
+    kt_lane_past_note(lane, job->session);
     kt_lane_publish_stats(lane);
 }

@@ -265,7 +265,8 @@ static int pages_needed(const struct kt_board *b, const struct kt_place *s,
 static int contexts_needed(const struct kt_board *b, const struct kt_job *job)
 {
     int blends = (job->kind == KT_JOB_CUT || job->kind == KT_JOB_BLEND) && job->weight < 1;
-    return blends || job->kind == KT_JOB_TEXT;
+    int cold = job->kind == KT_JOB_CUT && job->source == KT_SOURCE_ARCHIVE; /* the sink's prompt */
+    return blends || cold || job->kind == KT_JOB_TEXT;
 }
 
 static int branches(const struct kt_board *b)

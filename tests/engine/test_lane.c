@@ -58,8 +58,11 @@ static int setup_model(void **state, struct tiny_model_options options)
     if (kt_engine_open(&f->e, &p, &err) < 0) {
         fail_msg("%s", err.text);
     }
-    struct kt_lane_params lp = {.engine = f->e, .sessions_max = SESSIONS, .wake = wake};
-    assert_int_equal(kt_lane_open(&f->lane, &lp, &err), 0);
+    struct kt_lane_params lp = {
+        .engine = f->e, .sessions_max = SESSIONS, .archive_bytes = 8 << 20, .wake = wake};
+    if (kt_lane_open(&f->lane, &lp, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
     f->random = 88172645463325252ull;
     f->sends = 1;
     *state = f;
@@ -383,6 +386,28 @@ static void a_stream_can_be_rewound(void **state)
     assert_non_null(strstr(f->seen[1].error, "nothing has been shown"));
 }
 
+/* Far behind what pages and snapshots hold: from the cold latents. */
+static void a_rewind_reaches_the_beginning(void **state)
+{
+    struct fixture *f = *state;
+    struct kt_command c = say(KT_COMMAND_REWIND, 0, 0);
+    struct kt_lane_past past;
+    open_playing(f, 0, 400);
+    kt_lane_get_past(f->lane, 0, &past);
+    assert_true(past.first >= 0 && past.first < 40 && past.end >= 400);
+    c.frame = 60;
+    assert_int_equal(post(f, c, NULL), 0);
+    until(f, NULL, &f->seen[0].applied, 2);
+    assert_int_equal(f->seen[0].failed, 0);
+    assert_true(f->seen[0].applied_at <= 60 && f->seen[0].applied_at > 0);
+    until(f, &f->seen[0].frames, NULL, f->seen[0].frames + 40);
+    c.kind = KT_COMMAND_PROMPT; /* and a prompt finds its way from there */
+    c.wish.revision = 2;
+    assert_int_equal(post(f, c, "a blue square"), 0);
+    until(f, NULL, &f->seen[0].applied, 3);
+    until(f, &f->seen[0].frames, NULL, f->seen[0].frames + 20);
+}
+
 static void a_fork_goes_its_own_way(void **state)
 {
     struct fixture *f = *state;
@@ -472,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_abandoned_draft_leaves_no_trace, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_commit_shows_a_preview, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_can_be_rewound, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_rewind_reaches_the_beginning, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fork_goes_its_own_way, setup, teardown),
         cmocka_unit_test_setup_teardown(an_early_cut_keeps_the_sink, setup_sink3, teardown),
         cmocka_unit_test_setup_teardown(bad_commands_are_refused, setup, teardown),

@@ -307,7 +307,9 @@ test('a commit says only what is not in force anyway, so that it finds its draft
 });
 
 test('an older server is told nothing new', () => {
-    const { session, sockets } = connected();
+    const { session, sockets } = setUp();
+    sockets.last.open();
+    sockets.last.say({ ...vector('welcome'), settings: undefined, features: ['scene', 'cut'] });
     assert.equal(session.can.settings, null);
     session.set({ draft: true });
     session.rewind(12);

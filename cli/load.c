@@ -211,20 +211,35 @@ static int look(const struct words *w, struct kt_scrape *m, struct kt_error *err
     return rc;
 }
 
+struct ending {
+    const struct words *words;
+    struct kt_scrape *after;
+    struct kt_load_results *results;
+};
+
 /* A server that is gone at the end is the run's finding, not a reason to lose the report. */
+static void look_once_more(void *arg)
+{
+    const struct ending *e = arg;
+    struct kt_error lost = {0};
+    if (look(e->words, e->after, &lost) < 0) {
+        kt_results_problem(e->results, lost.text);
+    }
+}
+
 static int measure(const struct words *w, struct kt_load_params *p, struct kt_load_results *r,
                    struct kt_error *err)
 {
     struct kt_report_facts facts = {.params = p, .script_path = w->script};
-    struct kt_error lost = {0};
+    struct ending ending = {w, &facts.after, r};
+    p->leaving = look_once_more;
+    p->leaving_arg = &ending;
+    kt_scrape_clear(&facts.after);
     int rc = look(w, &facts.before, err);
     rc = rc < 0 ? rc : kt_load_run(r, p, err);
     if (rc < 0) {
         fprintf(stderr, "kinetype load: %s\n", err->text);
         return 1;
-    }
-    if (look(w, &facts.after, &lost) < 0) {
-        kt_results_problem(r, lost.text);
     }
     json_t *report = kt_report_json(r, &facts);
     rc = report ? publish(report, w) : failed("the report");

@@ -27,6 +27,10 @@ struct kt_load_params {
     double seconds;
     uint64_t seed;
     const char *settings; /* a `set` message for every client, or NULL */
+    /* Called once when everything was seen and the clients are still connected; may block. NULL:
+     * not called. */
+    void (*leaving)(void *arg);
+    void *leaving_arg;
 };
 
 /* Connects, types for that long, waits for the last answers, leaves. SIGINT and SIGTERM end it

@@ -247,6 +247,7 @@ static void connect_one(struct run *r, int number)
 
 /* ---- the run ---- */
 
+/* The goodbyes are written when the loop goes on, after `leaving`. */
 static void leave(struct run *r)
 {
     int open = 0;
@@ -256,6 +257,9 @@ static void leave(struct run *r)
             kt_load_client_leave(&r->conns[i].client, now_us(NULL));
         }
         open += r->conns[i].wsi != NULL;
+    }
+    if (r->p->leaving) {
+        r->p->leaving(r->p->leaving_arg);
     }
     if (open == 0) {
         uv_stop(&r->uv);

@@ -44,6 +44,11 @@ class Server:
         self.process.stdout.close()
 
 
+def read(path):
+    with open(path) as f:
+        return json.load(f)
+
+
 def load(*options, url=None, script=SCRIPT):
     """(exit status, report or None, stdout, stderr)"""
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +57,7 @@ def load(*options, url=None, script=SCRIPT):
             f.write(script)
         command = [KINETYPE, "load", "--script", path, "--json", out, *options]
         r = subprocess.run(command + (["--url", url] if url else []), capture_output=True, text=True, timeout=60)
-        report = json.load(open(out)) if os.path.exists(out) else None
+        report = read(out) if os.path.exists(out) else None
         return r.returncode, report, r.stdout, r.stderr
 
 
@@ -104,8 +109,7 @@ class Clients(unittest.TestCase):
             ElementTree.parse(plot)
             again = subprocess.run([KINETYPE, "load", "--from", first, "--json", second], capture_output=True, text=True)
             self.assertEqual(again.stdout, run.stdout)
-            with open(first) as a, open(second) as b:
-                self.assertEqual(json.load(a), json.load(b))
+            self.assertEqual(read(first), read(second))
             refused = subprocess.run([KINETYPE, "load", "--from", plot], capture_output=True, text=True)
             self.assertEqual(refused.returncode, 1)
             self.assertIn("expected a report of this command", refused.stderr)
@@ -128,7 +132,7 @@ class Clients(unittest.TestCase):
             text = p.communicate(timeout=20)[0]
             self.assertEqual(p.returncode, 0)
             self.assertIn("stale pictures", text)
-            self.assertLess(json.load(open(out))["run"]["seconds"], 30)
+            self.assertLess(read(out)["run"]["seconds"], 30)
 
 
 class Mistakes(unittest.TestCase):

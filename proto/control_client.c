@@ -1,6 +1,7 @@
 /* Client messages. Every message is a table of its fields, so that reading, refusing and printing
  * all follow the same list and a new field is one line. */
 #include "proto/control.h"
+#include "proto/json.h"
 #include "proto/media.h"
 #include "proto/nearest.h"
 #include "proto/utf8.h"
@@ -11,7 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum field_type { FIELD_INT, FIELD_STRING, FIELD_SEED, FIELD_HEX, FIELD_NAME, FIELD_CODECS };
+enum field_type {
+    FIELD_INT,
+    FIELD_BOOL,
+    FIELD_STRING,
+    FIELD_SEED,
+    FIELD_HEX,
+    FIELD_NAME,
+    FIELD_CODECS,
+    FIELD_RECACHE,
+    FIELD_FORK
+};
 
 struct field {
     const char *name;
@@ -34,8 +45,14 @@ struct kind {
 enum { OPTIONAL = 1 };
 #define MICROS_MAX (((int64_t)1 << 53) - 1) /* what a JavaScript number holds exactly */
 
-static const char *const transitions[] = {"model", "cut", "scene", NULL};
-static const char *const cuts[] = {"now", "latent", "block", NULL};
+/* The fields that a commit and the settings have in common. */
+#define CHANGE(member)                                                                             \
+    {"cut", FIELD_NAME, OPTIONAL, 0, 0, AT(member.cut), kt_cut_names},                             \
+        {"transition", FIELD_NAME, OPTIONAL, 0, 0, AT(member.transition), kt_transition_names},    \
+        {"blend", FIELD_INT, OPTIONAL, 1, KT_BLEND_LIMIT, AT(member.blend), NULL},                 \
+    {                                                                                              \
+        "recache", FIELD_RECACHE, OPTIONAL, 1, KT_WINDOW_LIMIT, AT(member.recache), NULL           \
+    }
 
 static const struct field hello_fields[] = {
     {"protocol", FIELD_INT, 0, 0, INT32_MAX, AT(hello.protocol), NULL},
@@ -45,6 +62,8 @@ static const struct field hello_fields[] = {
     {"text", FIELD_STRING, OPTIONAL, 0, KT_MESSAGE_BYTES_MAX, AT(hello.text), NULL},
     {"seed", FIELD_SEED, OPTIONAL, 0, 0, AT(hello.seed), NULL},
     {"steps", FIELD_INT, OPTIONAL, 0, KT_STEPS_LIMIT, AT(hello.steps), NULL},
+    {"wait", FIELD_BOOL, OPTIONAL, 0, 0, AT(hello.wait), NULL},
+    {"fork", FIELD_FORK, OPTIONAL, 0, 0, AT(hello.fork), NULL},
     {"client", FIELD_STRING, OPTIONAL, 0, KT_CLIENT_NAME_BYTES_MAX, AT(hello.client), NULL},
 };
 static const struct field splice_fields[] = {
@@ -60,8 +79,16 @@ static const struct field replace_fields[] = {
 };
 static const struct field commit_fields[] = {
     {"rev", FIELD_INT, 0, 0, KT_REVISION_MAX, AT(commit.rev), NULL},
-    {"transition", FIELD_NAME, OPTIONAL, 0, 0, AT(commit.transition), transitions},
-    {"cut", FIELD_NAME, OPTIONAL, 0, 0, AT(commit.cut), cuts},
+    CHANGE(commit.change),
+};
+static const struct field set_fields[] = {
+    {"draft", FIELD_BOOL, OPTIONAL, 0, 0, AT(set.draft), NULL},
+    {"preview", FIELD_BOOL, OPTIONAL, 0, 0, AT(set.preview), NULL},
+    {"depth", FIELD_INT, OPTIONAL, 0, KT_DEPTH_LIMIT, AT(set.depth), NULL},
+    CHANGE(set.change),
+};
+static const struct field rewind_fields[] = {
+    {"frame", FIELD_INT, 0, 0, MICROS_MAX, AT(rewind.frame), NULL},
 };
 static const struct field reset_fields[] = {
     {"seed", FIELD_SEED, OPTIONAL, 0, 0, AT(reset.seed), NULL},
@@ -88,9 +115,11 @@ static const struct kind kinds[KT_CLIENT_COUNT] = {
     [KT_CLIENT_HELLO] = {"hello", FIELDS(hello_fields)},
     [KT_CLIENT_EDIT] = {"edit", FIELDS(replace_fields)},
     [KT_CLIENT_COMMIT] = {"commit", FIELDS(commit_fields)},
+    [KT_CLIENT_SET] = {"set", FIELDS(set_fields)},
     [KT_CLIENT_PAUSE] = {"pause", NULL, 0},
     [KT_CLIENT_RESUME] = {"resume", NULL, 0},
     [KT_CLIENT_RESET] = {"reset", FIELDS(reset_fields)},
+    [KT_CLIENT_REWIND] = {"rewind", FIELDS(rewind_fields)},
     [KT_CLIENT_STEPS] = {"steps", FIELDS(steps_fields)},
     [KT_CLIENT_KEYFRAME] = {"keyframe", FIELDS(keyframe_fields)},
     [KT_CLIENT_PLAYHEAD] = {"playhead", FIELDS(playhead_fields)},
@@ -155,6 +184,30 @@ static int read_int(const struct reader *r, const struct field *f, const json_t 
         return out_of_range(r, f, expected, found);
     }
     *(int64_t *)member(r->m, f) = x;
+    return 0;
+}
+
+static int read_bool(const struct reader *r, const struct field *f, const json_t *v)
+{
+    if (!json_is_boolean(v)) {
+        return wrong_type(r, f, "true or false", v);
+    }
+    *(int64_t *)member(r->m, f) = json_is_true(v);
+    return 0;
+}
+
+static int read_recache(const struct reader *r, const struct field *f, const json_t *v)
+{
+    if (!json_is_string(v)) {
+        return json_is_integer(v) ? read_int(r, f, v)
+                                  : wrong_type(r, f, "\"full\", \"checkpoint\" or an integer", v);
+    }
+    const char *s = json_string_value(v);
+    const int full = strcmp(s, "full") == 0;
+    if (!full && strcmp(s, "checkpoint") != 0) {
+        return out_of_range(r, f, "\"full\", \"checkpoint\" or an integer", s);
+    }
+    *(int64_t *)member(r->m, f) = full ? KT_CHANGE_FULL : KT_CHANGE_CHECKPOINT;
     return 0;
 }
 
@@ -251,10 +304,42 @@ static int read_codecs(const struct reader *r, const struct field *f, const json
     return 0;
 }
 
+static int read_fork(const struct reader *r, const struct field *f, const json_t *v)
+{
+    const struct field session = {.name = "fork.session",
+                                  .max = KT_RESUME_TOKEN_CHARS,
+                                  .offset = f->offset + offsetof(struct kt_fork, session)};
+    const struct field frame = {.name = "fork.frame",
+                                .max = MICROS_MAX,
+                                .offset = f->offset + offsetof(struct kt_fork, frame)};
+    if (!json_is_object(v)) {
+        return wrong_type(r, f, "an object", v);
+    }
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)v, key, value) {
+        if (strcmp(key, "session") != 0 && strcmp(key, "frame") != 0) {
+            char name[64];
+            snprintf(name, sizeof(name), "fork.%.56s", key);
+            name[kt_utf8_cut(name, strlen(name))] = '\0';
+            kt_fault_set(r->fault, KT_FAULT_UNKNOWN_FIELD, "%s: unknown field", r->kind->name);
+            return kt_fault_detail(r->fault, name, "\"session\" and \"frame\" at most", key);
+        }
+    }
+    const json_t *token = json_object_get(v, "session"), *at = json_object_get(v, "frame");
+    if (!token) {
+        kt_fault_set(r->fault, KT_FAULT_MISSING_FIELD, "hello: fork.session is missing");
+        return kt_fault_detail(r->fault, session.name, "the resume token of a session", "nothing");
+    }
+    const int rc = read_hex(r, &session, token);
+    return rc < 0 || !at ? rc : read_int(r, &frame, at);
+}
+
 typedef int (*read_fn)(const struct reader *, const struct field *, const json_t *);
 static const read_fn readers[] = {
-    [FIELD_INT] = read_int, [FIELD_STRING] = read_string, [FIELD_SEED] = read_seed,
-    [FIELD_HEX] = read_hex, [FIELD_NAME] = read_name,     [FIELD_CODECS] = read_codecs,
+    [FIELD_INT] = read_int,       [FIELD_BOOL] = read_bool,       [FIELD_STRING] = read_string,
+    [FIELD_SEED] = read_seed,     [FIELD_HEX] = read_hex,         [FIELD_NAME] = read_name,
+    [FIELD_CODECS] = read_codecs, [FIELD_RECACHE] = read_recache, [FIELD_FORK] = read_fork,
 };
 
 static int check_unknown(const struct reader *r)
@@ -283,13 +368,23 @@ static int check_unknown(const struct reader *r)
     return 0;
 }
 
+static void set_absent(struct kt_client_message *m, const struct field *f)
+{
+    switch (f->type) {
+    case FIELD_INT:
+    case FIELD_BOOL:
+    case FIELD_NAME:
+    case FIELD_RECACHE: *(int64_t *)member(m, f) = -1; break;
+    case FIELD_FORK: *(struct kt_fork *)member(m, f) = (struct kt_fork){NULL, -1}; break;
+    default: break; /* all bits zero */
+    }
+}
+
 static int read_fields(const struct reader *r)
 {
     for (int i = 0; i < r->kind->count; i++) {
         const struct field *f = &r->kind->fields[i];
-        if (f->type == FIELD_INT || f->type == FIELD_NAME) {
-            *(int64_t *)member(r->m, f) = -1;
-        }
+        set_absent(r->m, f);
         const json_t *v = json_object_get(r->m->root, f->name);
         if (!v && f->optional) {
             continue;
@@ -463,6 +558,15 @@ static json_t *print_codecs(const struct kt_codec_list *list)
     return a;
 }
 
+static json_t *print_fork(const struct kt_fork *fork)
+{
+    json_t *o = fork->session ? json_pack("{s:s}", "session", fork->session) : NULL;
+    if (o && fork->frame >= 0) {
+        json_object_set_new(o, "frame", json_integer(fork->frame));
+    }
+    return o;
+}
+
 /* NULL where the field is absent. */
 static json_t *print_field(const struct kt_client_message *m, const struct field *f)
 {
@@ -470,6 +574,10 @@ static json_t *print_field(const struct kt_client_message *m, const struct field
     char digits[24];
     switch (f->type) {
     case FIELD_INT: return *(const int64_t *)p < 0 ? NULL : json_integer(*(const int64_t *)p);
+    case FIELD_BOOL: return *(const int64_t *)p < 0 ? NULL : json_boolean(*(const int64_t *)p);
+    case FIELD_RECACHE:
+        return *(const int64_t *)p < 0 ? NULL : kt_json_recache(*(const int64_t *)p);
+    case FIELD_FORK: return print_fork(p);
     case FIELD_STRING:
     case FIELD_HEX: return *(char *const *)p ? json_string(*(char *const *)p) : NULL;
     case FIELD_SEED:

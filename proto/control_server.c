@@ -1,5 +1,6 @@
 /* Server messages. Built as JSON trees: none of them is in the frame path. */
 #include "proto/control.h"
+#include "proto/json.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +13,16 @@ static char *dump(json_t *root)
     return text;
 }
 
+const char *const kt_cut_names[] = {"now", "latent", "block", NULL};
+const char *const kt_transition_names[] = {"model", "cut", "scene", "blend", NULL};
+
+json_t *kt_json_recache(int64_t recache)
+{
+    return recache == KT_CHANGE_FULL         ? json_string("full")
+           : recache == KT_CHANGE_CHECKPOINT ? json_string("checkpoint")
+                                             : json_integer(recache);
+}
+
 static json_t *string_list(const char *const *list)
 {
     json_t *a = json_array();
@@ -21,23 +32,23 @@ static json_t *string_list(const char *const *list)
     return a;
 }
 
-static json_t *limits_object(int steps_max)
+static json_t *limits_object(int steps_max, int window)
 {
-    return json_pack("{s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i}", //
-                     "message_bytes", KT_MESSAGE_BYTES_MAX,                       //
-                     "text_bytes", KT_TEXT_BYTES_MAX,                             //
-                     "hello_ms", KT_HELLO_MS,                                     //
-                     "resume_ms", KT_RESUME_MS,                                   //
-                     "playhead_ms", KT_PLAYHEAD_MS,                               //
-                     "lead_ms", KT_LEAD_MS,                                       //
-                     "edits_per_s", KT_EDITS_PER_S,                               //
-                     "edits_burst", KT_EDITS_BURST,                               //
-                     "keyframes_per_s", KT_KEYFRAMES_PER_S,                       //
-                     "keyframes_burst", KT_KEYFRAMES_BURST,                       //
-                     "messages_per_s", KT_MESSAGES_PER_S,                         //
-                     "messages_burst", KT_MESSAGES_BURST,                         //
-                     "steps_max", steps_max,                                      //
-                     "unread_ms", KT_UNREAD_MS);
+    return json_pack("{s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i s:i}", //
+                     "message_bytes", KT_MESSAGE_BYTES_MAX,                               //
+                     "text_bytes", KT_TEXT_BYTES_MAX,                                     //
+                     "hello_ms", KT_HELLO_MS,                                             //
+                     "resume_ms", KT_RESUME_MS,                                           //
+                     "playhead_ms", KT_PLAYHEAD_MS,                                       //
+                     "lead_ms", KT_LEAD_MS,                                               //
+                     "edits_per_s", KT_EDITS_PER_S,                                       //
+                     "edits_burst", KT_EDITS_BURST,                                       //
+                     "keyframes_per_s", KT_KEYFRAMES_PER_S,                               //
+                     "keyframes_burst", KT_KEYFRAMES_BURST,                               //
+                     "messages_per_s", KT_MESSAGES_PER_S,                                 //
+                     "messages_burst", KT_MESSAGES_BURST,                                 //
+                     "steps_max", steps_max,                                              //
+                     "unread_ms", KT_UNREAD_MS, "window", window, "history_ms", KT_HISTORY_MS);
 }
 
 static json_t *model_object(const struct kt_welcome *w)
@@ -52,6 +63,23 @@ static json_t *model_object(const struct kt_welcome *w)
     return model;
 }
 
+static json_t *settings_object(const struct kt_settings *s)
+{
+    return json_pack("{s:b s:b s:i s:s s:s s:i s:o}", "draft", s->draft, "preview", s->preview,
+                     "depth", s->depth, "cut", kt_cut_names[s->change.cut], "transition",
+                     kt_transition_names[s->change.transition], "blend", (int)s->change.blend,
+                     "recache", kt_json_recache(s->change.recache));
+}
+
+char *kt_print_settings(const struct kt_settings *s)
+{
+    json_t *root = settings_object(s);
+    if (root) {
+        json_object_set_new(root, "type", json_string("settings"));
+    }
+    return dump(root);
+}
+
 char *kt_print_welcome(const struct kt_welcome *w)
 {
     char seed[24];
@@ -61,23 +89,23 @@ char *kt_print_welcome(const struct kt_welcome *w)
                   w->height, "fps", w->fps, "frames_per_latent", w->frames_per_latent,
                   "block_frames", w->block_frames, "color_space", "matrix", "bt709", "primaries",
                   "bt709", "transfer", "bt709", "fullRange", 0);
-    return dump(json_pack("{s:s s:i s:s s:b s:s s:s s:o s:o s:I s:o s:i s:s s:o s:s s:i s:o}", //
-                          "type", "welcome",                                                   //
-                          "protocol", KT_PROTOCOL_VERSION,                                     //
-                          "session", w->session,                                               //
-                          "resumed", w->resumed,                                               //
-                          "codec", w->codec,                                                   //
-                          "codec_string", w->codec_string,                                     //
-                          "video", video,                                                      //
-                          "limits", limits_object(w->steps_max),                               //
-                          "server_us", (json_int_t)w->server_us,                               //
-                          "model", model_object(w),                                            //
-                          "rev", w->rev,                                                       //
-                          "text", w->text,                                                     //
-                          "committed", w->committed < 0 ? json_null() : json_integer(w->committed),
-                          "seed", seed,      //
-                          "steps", w->steps, //
-                          "features", string_list(w->features)));
+    return dump(json_pack(
+        "{s:s s:i s:s s:b s:s s:s s:o s:o s:I s:o s:i s:s s:o s:s s:i s:o s:o}",                //
+        "type", "welcome",                                                                      //
+        "protocol", KT_PROTOCOL_VERSION,                                                        //
+        "session", w->session,                                                                  //
+        "resumed", w->resumed,                                                                  //
+        "codec", w->codec,                                                                      //
+        "codec_string", w->codec_string,                                                        //
+        "video", video,                                                                         //
+        "limits", limits_object(w->steps_max, w->window),                                       //
+        "server_us", (json_int_t)w->server_us,                                                  //
+        "model", model_object(w),                                                               //
+        "rev", w->rev,                                                                          //
+        "text", w->text,                                                                        //
+        "committed", w->committed < 0 ? json_null() : json_integer(w->committed), "seed", seed, //
+        "steps", w->steps,                                                                      //
+        "settings", settings_object(&w->settings), "features", string_list(w->features)));
 }
 
 char *kt_print_received(const struct kt_received *r)
@@ -101,9 +129,41 @@ char *kt_print_received(const struct kt_received *r)
 
 char *kt_print_applied(const struct kt_applied *a)
 {
-    return dump(json_pack("{s:s s:i s:I s:I s:I}", "type", "applied", "rev", a->rev, "epoch",
-                          (json_int_t)a->epoch, "frame", (json_int_t)a->frame, "server_us",
+    static const char *const hits[] = {"cold", "begun", "ready"};
+    return dump(json_pack("{s:s s:i s:I s:I s:s s:s s:b s:I}", "type", "applied", "rev", a->rev,
+                          "epoch", (json_int_t)a->epoch, "frame", (json_int_t)a->frame, "hit",
+                          hits[a->hit], "cut", kt_cut_names[a->cut], "flush", a->flush, "server_us",
                           (json_int_t)a->server_us));
+}
+
+char *kt_print_drafted(int rev, int ready, int64_t server_us)
+{
+    return dump(json_pack("{s:s s:i s:s s:I}", "type", "drafted", "rev", rev, "stage",
+                          ready ? "ready" : "text", "server_us", (json_int_t)server_us));
+}
+
+char *kt_print_queued(const struct kt_queued *q)
+{
+    json_t *root = json_pack("{s:s s:i s:i}", "type", "queued", "position", q->position, "sessions",
+                             q->sessions);
+    if (root && q->eta_ms >= 0) {
+        json_object_set_new(root, "eta_ms", json_integer(q->eta_ms));
+    }
+    return dump(root);
+}
+
+char *kt_print_history(const struct kt_history *h)
+{
+    json_t *root = json_pack("{s:s s:I s:I}", "type", "history", "from", (json_int_t)h->from, "to",
+                             (json_int_t)h->to);
+    json_t *list = h->checkpoint_count > 0 ? json_array() : NULL;
+    for (int i = 0; list && i < h->checkpoint_count; i++) {
+        json_array_append_new(list, json_integer(h->checkpoints[i]));
+    }
+    if (list) {
+        json_object_set_new(root, "checkpoints", list);
+    }
+    return dump(root);
 }
 
 char *kt_print_failed(int rev, const char *code, const char *message)

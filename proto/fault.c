@@ -25,6 +25,7 @@ static const struct {
     [KT_FAULT_TEXT_TOO_LONG] = {"text_too_long", 0},
     [KT_FAULT_WRONG_REV] = {"wrong_rev", 0},
     [KT_FAULT_EMPTY_PROMPT] = {"empty_prompt", 0},
+    [KT_FAULT_UNKNOWN_SESSION] = {"unknown_session", 0},
     [KT_FAULT_RATE_LIMITED] = {"rate_limited", 0},
     [KT_FAULT_BAD_UTF8] = {"bad_utf8", 1007},
     [KT_FAULT_TOO_BIG] = {"too_big", 1009},

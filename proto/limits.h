@@ -14,7 +14,11 @@ enum {
     KT_RESUME_TOKEN_CHARS = 32,
     KT_UNKNOWN_WORDS_MAX = 8,
     KT_UNKNOWN_WORD_CHARS_MAX = 32,
-    KT_STEPS_LIMIT = 16, /* the model's own may be lower */
+    KT_STEPS_LIMIT = 16,    /* the model's own may be lower */
+    KT_WINDOW_LIMIT = 1024, /* latents; the model's own is lower */
+    KT_BLEND_LIMIT = 16,    /* blocks */
+    KT_DEPTH_LIMIT = 4,
+    KT_HISTORY_MS = 2000,
 
     KT_HELLO_MS = 5000,
     KT_RESUME_MS = 30000,

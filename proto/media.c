@@ -52,7 +52,7 @@ void kt_media_pack(uint8_t *out, const struct kt_media_header *h)
     put32(out + 12, h->epoch);
     put32(out + 16, h->revision);
     out[20] = h->steps;
-    out[21] = 0;
+    out[21] = h->fade;
     put16(out + 22, KT_MEDIA_HEADER_BYTES);
     put64(out + 24, h->frame);
     put64(out + 32, h->pts_us);
@@ -90,9 +90,6 @@ static int check_fixed(const uint8_t *in, size_t n, struct kt_fault *fault)
     if (in[3] != KT_MEDIA_PICTURE) {
         return refuse(fault, "type", KT_MEDIA_PICTURE, in[3]);
     }
-    if (in[21] != 0) {
-        return refuse(fault, "reserved", 0, in[21]);
-    }
     if (get16(in + 22) != KT_MEDIA_HEADER_BYTES) {
         return refuse(fault, "header bytes", KT_MEDIA_HEADER_BYTES, get16(in + 22));
     }
@@ -108,6 +105,7 @@ static void read_fields(struct kt_media_header *h, const uint8_t *in)
     h->epoch = get32(in + 12);
     h->revision = get32(in + 16);
     h->steps = in[20];
+    h->fade = in[21];
     h->frame = get64(in + 24);
     h->pts_us = get64(in + 32);
     h->server_us = get64(in + KT_MEDIA_SERVER_US_AT);
@@ -131,6 +129,9 @@ int kt_media_unpack(struct kt_media_header *h, const uint8_t *in, size_t n, stru
     }
     if (h->flags & ~KT_MEDIA_FLAGS_ALL) {
         return refuse(fault, "flags", KT_MEDIA_FLAGS_ALL, h->flags);
+    }
+    if (h->fade && !(h->flags & KT_MEDIA_FLUSH)) {
+        return refuse(fault, "fade", 0, h->fade);
     }
     if (h->width == 0) {
         return refuse(fault, "width", 1, 0);

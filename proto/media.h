@@ -28,6 +28,8 @@ enum kt_media_codec {
     KT_CODEC_LAST = KT_CODEC_H264,
 };
 
+enum kt_media_stream { KT_STREAM_VIDEO = 0, KT_STREAM_PREVIEW = 1, KT_MEDIA_STREAMS };
+
 enum kt_media_flags {
     KT_MEDIA_KEY = 1,
     KT_MEDIA_FIRST = 2,
@@ -50,6 +52,7 @@ enum kt_media_timing {
 
 struct kt_media_header {
     uint8_t stream, codec, steps;
+    uint8_t fade; /* pictures; only with KT_MEDIA_FLUSH */
     uint16_t flags;
     uint32_t seq, epoch, revision;
     uint64_t frame, pts_us, server_us;

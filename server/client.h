@@ -28,6 +28,9 @@ struct kt_client {
     struct kt_outq outq;
     struct kt_client_message hello;        /* WAITING */
     enum kt_media_codec codec, codec_else; /* the latter when the GPU refuses; or KT_CODEC_NONE */
+    enum kt_media_codec preview_codec;     /* or KT_CODEC_NONE */
+    uint64_t ticket;                       /* WAITING: its place in the line */
+    int told_position;
     struct kt_bucket messages, edits;
     int64_t opened_us;
     int bad_in_a_row;

@@ -13,6 +13,7 @@
 
 enum key_type {
     KEY_INT,
+    KEY_BOOL,
     KEY_STRING,
     KEY_PATH,
     KEY_NAMES,
@@ -49,6 +50,17 @@ static const struct key keys[] = {
     {"seed", KEY_SEED, 0, 0, AT(seed), "--seed"},
     {"prompt", KEY_STRING, 0, KT_TEXT_BYTES_MAX, AT(prompt), "--prompt"},
     {"decode_lead_latents", KEY_INT, 1, 4, AT(decode_lead_latents), NULL},
+    {"drafts", KEY_BOOL, 0, 0, AT(drafts), NULL},
+    {"text_after_ms", KEY_INT, 0, 10000, AT(text_after_ms), NULL},
+    {"draft_after_ms", KEY_INT, 0, 10000, AT(draft_after_ms), NULL},
+    {"preview", KEY_BOOL, 0, 0, AT(preview), NULL},
+    {"speculation_depth", KEY_INT, 0, KT_DEPTH_LIMIT, AT(speculation_depth), NULL},
+    {"checkpoint_every_latents", KEY_INT, 0, 4096, AT(checkpoint_every_latents), NULL},
+    {"archive_mib", KEY_INT, 0, 1 << 20, AT(archive_mib), NULL},
+    {"decision_log", KEY_PATH, 0, KT_PATH_BYTES_MAX - 1, AT(decision_log), "--decision-log"},
+    {"queue_max", KEY_INT, 0, 1024, AT(queue_max), NULL},
+    {"metrics_listen", KEY_STRING, 1, 63, AT(metrics_listen), "--metrics-listen"},
+    {"metrics_port", KEY_INT, 0, 65535, AT(metrics_port), "--metrics-port"},
     {"codecs", KEY_CODECS, 0, 0, AT(codecs), NULL},
     {"bitrate_kbps", KEY_INT, 0, 100000, AT(bitrate_kbps), NULL},
     {"jpeg_quality", KEY_INT, 1, 100, AT(jpeg_quality), NULL},
@@ -69,6 +81,14 @@ void kt_serve_config_init(struct kt_serve_config *c)
     c->sessions_max = 2;
     c->connections_max = 64;
     c->decode_lead_latents = 2;
+    c->drafts = c->preview = 1;
+    c->text_after_ms = 40;
+    c->draft_after_ms = 220;
+    c->speculation_depth = 1;
+    c->checkpoint_every_latents = 6;
+    c->archive_mib = 256;
+    c->queue_max = 16;
+    snprintf(c->metrics_listen, sizeof(c->metrics_listen), "127.0.0.1");
     c->codecs =
         (struct kt_codec_list){4, {KT_CODEC_H264, KT_CODEC_VP8, KT_CODEC_VP9, KT_CODEC_JPEG}};
     c->jpeg_quality = 85;
@@ -118,6 +138,16 @@ static int set_int(struct kt_serve_config *c, const struct key *k, const json_t 
         snprintf(found, sizeof(found), "%lld", (long long)x);
     }
     return refuse(p, k, expected, found, err);
+}
+
+static int set_bool(struct kt_serve_config *c, const struct key *k, const json_t *v,
+                    const struct place *p, struct kt_error *err)
+{
+    if (!json_is_boolean(v)) {
+        return refuse(p, k, "true or false", "something else", err);
+    }
+    *(int *)((char *)c + k->offset) = json_is_true(v);
+    return 0;
 }
 
 static int set_string(struct kt_serve_config *c, const struct key *k, const json_t *v,
@@ -228,14 +258,9 @@ static int set_log(struct kt_serve_config *c, const struct key *k, const json_t 
 typedef int (*set_fn)(struct kt_serve_config *, const struct key *, const json_t *,
                       const struct place *, struct kt_error *);
 static const set_fn setters[] = {
-    [KEY_INT] = set_int,
-    [KEY_STRING] = set_string,
-    [KEY_PATH] = set_string,
-    [KEY_NAMES] = set_names,
-    [KEY_SEED] = set_seed,
-    [KEY_CODECS] = set_codecs,
-    [KEY_PRECISION] = set_precision,
-    [KEY_LOG] = set_log,
+    [KEY_INT] = set_int,       [KEY_BOOL] = set_bool,           [KEY_STRING] = set_string,
+    [KEY_PATH] = set_string,   [KEY_NAMES] = set_names,         [KEY_SEED] = set_seed,
+    [KEY_CODECS] = set_codecs, [KEY_PRECISION] = set_precision, [KEY_LOG] = set_log,
 };
 
 /* ---- the file ---- */
@@ -422,6 +447,12 @@ int kt_serve_config_check(const struct kt_serve_config *c, struct kt_error *err)
             err, -EINVAL,
             "listen: %s can be reached by others, so a token is needed (--token or \"token\")",
             c->listen);
+    }
+    if (c->metrics_port && !kt_auth_is_loopback(c->metrics_listen) && !c->token[0]) {
+        return kt_fail(err, -EINVAL,
+                       "metrics_listen: %s can be reached by others, so a token is needed (--token "
+                       "or \"token\"); whoever scrapes sends it as Authorization: Bearer",
+                       c->metrics_listen);
     }
     return 0;
 }

@@ -26,6 +26,15 @@ struct kt_serve_config {
     struct kt_seed seed;                /* not given: a new one for every session */
     char prompt[KT_TEXT_BYTES_MAX + 1]; /* what plays before anybody typed; "" for nothing */
     int decode_lead_latents;
+    int drafts, preview;                  /* what sessions start with; both can be switched */
+    int text_after_ms, draft_after_ms;    /* pause in typing before the text is encoded, drawn */
+    int speculation_depth;                /* blocks */
+    int checkpoint_every_latents;         /* 0: none */
+    int archive_mib;                      /* 0: none */
+    char decision_log[KT_PATH_BYTES_MAX]; /* "": none is written */
+    int queue_max;                        /* people who wait for a place; 0: nobody may */
+    char metrics_listen[64];
+    int metrics_port;            /* 0: no metrics are served */
     struct kt_codec_list codecs; /* what the server offers; h264 where it has NVENC */
     int bitrate_kbps;            /* 0: from size and rate */
     int jpeg_quality;
@@ -42,7 +51,8 @@ int kt_serve_config_load(struct kt_serve_config *c, const char *path, struct kt_
  * override. 0, 1 when help was asked for, -EINVAL. */
 int kt_serve_config_arguments(struct kt_serve_config *c, int argc, char **argv,
                               struct kt_error *err);
-/* What no single value can tell: an address others can reach needs a token. -EINVAL. */
+/* What no single value can tell: an address others can reach needs a token, the metrics' too.
+ * -EINVAL. */
 int kt_serve_config_check(const struct kt_serve_config *c, struct kt_error *err);
 void kt_serve_config_free(struct kt_serve_config *c);
 

@@ -1,7 +1,12 @@
-/* Places. There are `sessions_max` sessions, each with its place at the lane. A hello takes, in
- * this order: the sleeping session whose resume token it holds, a free place, the place of the
- * session that has slept longest (the client waits until the lane let go of it), or an error that
- * says how many places there are. */
+/* Places, and the queue for them. There are `sessions_max` sessions, each with its place at the
+ * lane. A hello takes the session whose resume token it holds; else it is let in when there is a
+ * free place and the lane says that one more session breaks nobody's frame rate (at so many steps a
+ * block, which become its cap until there is room for all of them). A device that is too slow even
+ * for one still lets in the first. Otherwise the client waits in line, first come first served, and
+ * is told its position. Sleeping sessions make room, the one that has slept longest first.
+ *
+ * What the lane says about admission is only believed when it has heard of everybody who was let in
+ * before: else two at once would get the same place on the device. */
 #include "server/hub.h"
 
 #include "engine/base/clock.h"
@@ -13,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUSY_RETRY_MS = 5000 };
+enum { BUSY_RETRY_MS = 5000, LOOK_AGAIN_US = 100000, UNCAP_EVERY_US = 1000000 };
 
 struct kt_hub {
     struct kt_live *live;
@@ -23,6 +28,10 @@ struct kt_hub {
     int sessions_max;
     struct kt_client *clients;
     uint32_t clients_ever;
+    uint64_t tickets; /* given to those who wait, ever */
+    int waiting, line_moved;
+    int64_t uncap_us; /* when to look whether caps can be lifted */
+    uint64_t queued, refused;
     int failed, stopping;
 };
 
@@ -54,25 +63,22 @@ static struct kt_session *find_free(struct kt_hub *hub)
     return NULL;
 }
 
-/* Places on their way to becoming free, less the clients that wait for one. */
-static int places_coming(const struct kt_hub *hub)
+static int count_phase(const struct kt_hub *hub, enum kt_session_phase phase)
 {
     int n = 0;
     for (int i = 0; i < hub->sessions_max; i++) {
-        n += hub->sessions[i].phase == KT_SESSION_CLOSING;
-    }
-    for (const struct kt_client *c = hub->clients; c; c = c->next) {
-        n -= c->state == KT_CLIENT_WAITING;
+        n += hub->sessions[i].phase == phase;
     }
     return n;
 }
 
-static int wake_up_place(struct kt_hub *hub)
+/* Closes the one that has slept longest, but `keep`. */
+static int wake_up_place(struct kt_hub *hub, const struct kt_session *keep)
 {
     struct kt_session *oldest = NULL;
     for (int i = 0; i < hub->sessions_max; i++) {
         struct kt_session *s = &hub->sessions[i];
-        if (s->phase == KT_SESSION_OPEN && !s->client &&
+        if (s->phase == KT_SESSION_OPEN && !s->client && s != keep &&
             (!oldest || s->asleep_us < oldest->asleep_us)) {
             oldest = s;
         }
@@ -85,25 +91,136 @@ static int wake_up_place(struct kt_hub *hub)
 
 int kt_hub_sessions(const struct kt_hub *hub)
 {
-    int n = 0;
-    for (int i = 0; i < hub->sessions_max; i++) {
-        n += hub->sessions[i].phase != KT_SESSION_FREE;
-    }
-    return n;
+    return hub->sessions_max - count_phase(hub, KT_SESSION_FREE);
 }
+
+/* ---- admission ---- */
+
+enum verdict { LET_IN, NOT_YET, NO_ROOM };
+
+/* Has the lane heard of everybody who has a place? */
+static int lane_is_up_to_date(const struct kt_hub *hub, const struct kt_lane_stats *stats)
+{
+    int open = 0;
+    for (int i = 0; i < hub->sessions_max; i++) {
+        const struct kt_session *s = &hub->sessions[i];
+        open += s->wishes.lane_open;
+        if (s->phase == KT_SESSION_OPEN && s->wishes.open.due) {
+            return 0;
+        }
+    }
+    return stats->sessions_open == open;
+}
+
+static enum verdict admit(struct kt_hub *hub, int *steps_cap)
+{
+    struct kt_lane_stats stats;
+    const int steps_max = hub->live->steps_max;
+    *steps_cap = 0;
+    if (!find_free(hub)) {
+        return count_phase(hub, KT_SESSION_CLOSING) > 0 ? NOT_YET : NO_ROOM;
+    }
+    if (count_phase(hub, KT_SESSION_OPEN) == 0) {
+        return LET_IN; /* alone, it plays as well as it can */
+    }
+    if (!hub->live->ready) {
+        return NOT_YET; /* nobody knows yet what anything costs */
+    }
+    kt_lane_get_stats(hub->live->lane, &stats);
+    if (!lane_is_up_to_date(hub, &stats)) {
+        return NOT_YET;
+    }
+    *steps_cap = stats.admit_steps < steps_max ? stats.admit_steps : 0;
+    return stats.admit_steps > 0 ? LET_IN : NO_ROOM;
+}
+
+/* A cap that was given in crowded times is lifted when one more session with all steps would fit.
+ */
+static int64_t lift_caps(struct kt_hub *hub, int64_t now_us)
+{
+    int capped = 0;
+    for (int i = 0; i < hub->sessions_max; i++) {
+        capped += hub->sessions[i].phase == KT_SESSION_OPEN &&
+                  hub->sessions[i].wishes.settings.steps_cap > 0;
+    }
+    if (!capped || now_us < hub->uncap_us) {
+        return capped ? hub->uncap_us : INT64_MAX;
+    }
+    hub->uncap_us = now_us + UNCAP_EVERY_US;
+    int cap = 0;
+    for (int i = 0; i < hub->sessions_max; i++) {
+        struct kt_session *s = &hub->sessions[i];
+        if (s->phase == KT_SESSION_OPEN && s->wishes.settings.steps_cap > 0 && find_free(hub) &&
+            admit(hub, &cap) == LET_IN && cap == 0) {
+            kt_session_cap_steps(s, 0);
+            break; /* the next one a second later, by new measurements */
+        }
+    }
+    return hub->uncap_us;
+}
+
+/* ---- letting in ---- */
 
 static void bind_client(struct kt_client *c, struct kt_session *s, int resumed, int64_t now_us)
 {
     c->session = s;
     c->state = KT_CLIENT_BOUND;
-    kt_session_attach(s, c, c->codec, resumed, now_us);
+    kt_session_attach(s, c, resumed, now_us);
 }
 
-static void open_place(struct kt_client *c, struct kt_session *s,
-                       const struct kt_client_message *hello, int64_t now_us)
+/* What a hello may name and still be corrected. */
+static void refuse_fork(struct kt_client *c, enum kt_fault_code code, const char *what,
+                        const char *expected, const char *found)
 {
     struct kt_fault fault;
-    if (kt_session_open(s, hello, now_us) < 0) {
+    kt_fault_set(&fault, code, "hello: %s", what);
+    kt_fault_detail(&fault, code == KT_FAULT_UNKNOWN_SESSION ? "fork.session" : "fork.frame",
+                    expected, found);
+    c->state = KT_CLIENT_GREETING;
+    kt_client_fault(c, &fault);
+}
+
+/* 0, or -1 and the client was told. */
+static int find_fork(struct kt_hub *hub, struct kt_client *c, const struct kt_fork *fork,
+                     struct kt_session_start *start)
+{
+    struct kt_history h;
+    char expected[64], found[32];
+    if (!fork->session) {
+        return 0;
+    }
+    start->from = find_token(hub, fork->session);
+    if (!start->from) {
+        refuse_fork(c, KT_FAULT_UNKNOWN_SESSION, "there is no such session to fork",
+                    "the resume token of a session", "another");
+        return -1;
+    }
+    if (kt_session_fork_frame(start->from, &start->frame, &h) < 0) {
+        refuse_fork(c, KT_FAULT_OUT_OF_RANGE, "that session has shown nothing yet",
+                    "a stream that has begun", "none");
+        return -1;
+    }
+    if (fork->frame >= 0 && (fork->frame < h.from || fork->frame > h.to)) {
+        snprintf(expected, sizeof(expected), "%lld to %lld", (long long)h.from, (long long)h.to);
+        snprintf(found, sizeof(found), "%lld", (long long)fork->frame);
+        refuse_fork(c, KT_FAULT_OUT_OF_RANGE, "nothing is kept of that frame", expected, found);
+        return -1;
+    }
+    start->frame = fork->frame >= 0 ? fork->frame : start->frame;
+    return 0;
+}
+
+static void open_place(struct kt_hub *hub, struct kt_client *c,
+                       const struct kt_client_message *hello, int steps_cap, int64_t now_us)
+{
+    struct kt_fault fault;
+    struct kt_session_start start = {.steps_cap = steps_cap};
+    if (find_fork(hub, c, &hello->hello.fork, &start) < 0) {
+        c->opened_us = now_us;
+        return;
+    }
+    struct kt_session *s = find_free(hub);
+    if (kt_session_open(s, hello, &start, now_us) < 0) {
         kt_fault_set(&fault, KT_FAULT_INTERNAL, "the session cannot be opened");
         kt_client_fault(c, &fault);
         return;
@@ -138,40 +255,139 @@ static void refuse_busy(struct kt_hub *hub, struct kt_client *c)
     kt_client_fault(c, &fault);
 }
 
-/* Keeps the message's strings when the client has to wait. */
+/* ---- the line ---- */
+
+static struct kt_client *first_in_line(const struct kt_hub *hub)
+{
+    struct kt_client *first = NULL;
+    for (struct kt_client *c = hub->clients; c; c = c->next) {
+        if (c->state == KT_CLIENT_WAITING && (!first || c->ticket < first->ticket)) {
+            first = c;
+        }
+    }
+    return first;
+}
+
+static int position(const struct kt_hub *hub, const struct kt_client *waiting)
+{
+    int n = 1;
+    for (const struct kt_client *c = hub->clients; c; c = c->next) {
+        n += c->state == KT_CLIENT_WAITING && c->ticket < waiting->ticket;
+    }
+    return n;
+}
+
+static int line_length(const struct kt_hub *hub)
+{
+    int n = 0;
+    for (const struct kt_client *c = hub->clients; c; c = c->next) {
+        n += c->state == KT_CLIENT_WAITING;
+    }
+    return n;
+}
+
+static void tell_position(const struct kt_hub *hub, struct kt_client *c)
+{
+    const struct kt_counts *counts = &hub->live->counts;
+    struct kt_queued q = {
+        .position = position(hub, c), .sessions = count_phase(hub, KT_SESSION_OPEN), .eta_ms = -1};
+    if (q.position == c->told_position) {
+        return;
+    }
+    if (counts->closed > 0 && q.sessions > 0) {
+        const int64_t stay_ms = (int64_t)(counts->stayed_us / counts->closed / 1000);
+        q.eta_ms = stay_ms * q.position / q.sessions;
+    }
+    c->told_position = q.position;
+    kt_client_send(c, kt_print_queued(&q));
+}
+
+/* Keeps the message's strings. */
+static void wait_in_line(struct kt_hub *hub, struct kt_client *c, struct kt_client_message *hello)
+{
+    c->state = KT_CLIENT_WAITING;
+    c->ticket = ++hub->tickets;
+    c->told_position = 0;
+    c->hello = *hello;
+    hello->root = NULL;
+    hub->queued++;
+    hub->line_moved = 1;
+    kt_log(hub->live->log, KT_LOG_INFO, "client %u waits for a place", c->id);
+}
+
 static void find_place(struct kt_hub *hub, struct kt_client *c, struct kt_client_message *hello,
                        int64_t now_us)
 {
     struct kt_session *s = find_token(hub, hello->hello.resume);
+    struct kt_session_start start = {0};
+    int cap;
     if (s) {
         take_over(c, s, now_us);
         return;
     }
-    s = find_free(hub);
-    if (s) {
-        open_place(c, s, hello, now_us);
-    } else if (places_coming(hub) > 0 || wake_up_place(hub)) {
-        c->state = KT_CLIENT_WAITING;
-        c->hello = *hello;
-        hello->root = NULL;
-    } else {
+    if (find_fork(hub, c, &hello->hello.fork, &start) < 0) {
+        return;
+    }
+    const int line = line_length(hub);
+    const enum verdict verdict = line ? NOT_YET : admit(hub, &cap);
+    if (verdict == LET_IN) {
+        open_place(hub, c, hello, cap, now_us);
+    } else if (hello->hello.wait == 0
+                   ? line > 0 || (verdict == NO_ROOM && !wake_up_place(hub, start.from))
+                   : line >= hub->live->config->queue_max) {
+        hub->refused++;
         refuse_busy(hub, c);
+    } else {
+        wait_in_line(hub, c, hello);
     }
 }
 
-/* 1 when somebody got a place: there is something to do at once. */
-static int serve_waiting(struct kt_hub *hub, int64_t now_us)
+/* 1 when somebody got a place or was sent away: there is something to do at once. */
+static int serve_first(struct kt_hub *hub, int64_t now_us)
+{
+    struct kt_client *c = first_in_line(hub);
+    int cap;
+    if (!c) {
+        return 0;
+    }
+    const enum verdict verdict = admit(hub, &cap);
+    if (verdict == NOT_YET) {
+        return 0;
+    }
+    if (verdict == NO_ROOM) {
+        const struct kt_session *keep = find_token(hub, c->hello.hello.fork.session);
+        if (wake_up_place(hub, keep) || c->hello.hello.wait != 0) {
+            return 0;
+        }
+        hub->refused++;
+        refuse_busy(hub, c);
+    } else {
+        open_place(hub, c, &c->hello, cap, now_us);
+    }
+    kt_client_message_free(&c->hello);
+    hub->line_moved = 1;
+    return 1;
+}
+
+/* Returns when to look again. */
+static int64_t serve_line(struct kt_hub *hub, int64_t now_us)
 {
     int served = 0;
-    for (struct kt_client *c = hub->clients; c; c = c->next) {
-        struct kt_session *s = c->state == KT_CLIENT_WAITING ? find_free(hub) : NULL;
-        if (s) {
-            open_place(c, s, &c->hello, now_us);
-            kt_client_message_free(&c->hello);
-            served = 1;
+    while (serve_first(hub, now_us)) {
+        served = 1;
+    }
+    if (hub->line_moved) {
+        hub->line_moved = 0;
+        for (struct kt_client *c = hub->clients; c; c = c->next) {
+            if (c->state == KT_CLIENT_WAITING && c->hello.hello.wait != 0) {
+                tell_position(hub, c);
+            }
         }
     }
-    return served;
+    if (served) {
+        return now_us;
+    }
+    return line_length(hub) ? now_us + LOOK_AGAIN_US : INT64_MAX;
 }
 
 /* ---- greeting ---- */
@@ -203,12 +419,30 @@ static enum kt_media_codec first_common(const struct kt_codec_list *wanted,
     return KT_CODEC_NONE;
 }
 
+/* Previews come in single latents: what is cheap and starts at once. */
+static enum kt_media_codec preview_codec(const struct kt_codec_list *wanted,
+                                         const struct kt_codec_list *offered,
+                                         enum kt_media_codec otherwise)
+{
+    static const struct kt_codec_list cheap = {2, {KT_CODEC_VP8, KT_CODEC_JPEG}};
+    struct kt_codec_list both = {0};
+    for (int i = 0; i < wanted->count; i++) {
+        const struct kt_codec_list one = {1, {wanted->codec[i]}};
+        if (first_common(&one, &cheap, KT_CODEC_NONE) != KT_CODEC_NONE) {
+            both.codec[both.count++] = wanted->codec[i];
+        }
+    }
+    const enum kt_media_codec codec = first_common(&both, offered, KT_CODEC_NONE);
+    return codec == KT_CODEC_NONE ? otherwise : codec;
+}
+
 static int choose_codec(const struct kt_hub *hub, struct kt_client *c,
                         const struct kt_client_message *m, struct kt_fault *fault)
 {
     const struct kt_codec_list *offered = &hub->live->config->codecs, *wanted = &m->hello.codecs;
     c->codec = first_common(wanted, offered, KT_CODEC_NONE);
     c->codec_else = first_common(wanted, offered, KT_CODEC_H264);
+    c->preview_codec = preview_codec(wanted, offered, c->codec_else);
     if (c->codec != KT_CODEC_NONE) {
         return 0;
     }
@@ -273,6 +507,7 @@ static void dispatch(struct kt_hub *hub, struct kt_client *c, struct kt_client_m
     struct kt_fault fault;
     if (m->kind == KT_CLIENT_BYE) {
         leave(c, 0, now_us);
+        hub->line_moved |= c->state == KT_CLIENT_WAITING;
         c->state = KT_CLIENT_CLOSING;
         kt_conn_close(c->conn, 1000, "bye");
     } else if (m->kind == KT_CLIENT_PING) {
@@ -284,7 +519,8 @@ static void dispatch(struct kt_hub *hub, struct kt_client *c, struct kt_client_m
         kt_client_fault(c, &fault);
     } else if (c->state == KT_CLIENT_WAITING) {
         kt_fault_set(&fault, KT_FAULT_HELLO_EXPECTED,
-                     "a place is being made free; wait for welcome");
+                     "you wait for a place; welcome comes when there is one");
+        kt_fault_detail(&fault, "type", "ping or bye", "another message");
         kt_client_fault(c, &fault);
     } else {
         kt_client_handle(c, m, now_us);
@@ -398,6 +634,7 @@ static void on_closed(void *arg, void *user)
         at = &(*at)->next;
     }
     *at = c->next;
+    hub->line_moved |= c->state == KT_CLIENT_WAITING || c->told_position > 0;
     leave(c, !hub->stopping, now_us_of_clock());
     kt_log(hub->live->log, KT_LOG_DEBUG, "client %u gone", c->id);
     kt_client_finish(c);
@@ -474,7 +711,10 @@ static int64_t on_service(void *arg, int64_t now_us)
         next = t < next ? t : next;
     }
     /* After the sessions: one of them may have become free just now. */
-    return serve_waiting(hub, now_us) ? now_us : next;
+    const int64_t line = hub->stopping ? INT64_MAX : serve_line(hub, now_us);
+    const int64_t caps = lift_caps(hub, now_us);
+    next = line < next ? line : next;
+    return caps < next ? caps : next;
 }
 
 /* ---- life ---- */

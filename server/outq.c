@@ -7,7 +7,8 @@
  * through the chain of queues in front. Only a flush drops pictures, because the next one is a key
  * picture by rule. The hard limit of eight is what may be in flight when the soft limit is met; it
  * cannot be passed by a correct caller. A client whose oldest packet is five seconds old is closed
- * (client.c).
+ * (client.c). Previews (stream 1) overtake the pictures: they are of the epoch after them. One
+ * preview more than eight is dropped, since nothing refers to it but its like.
  *
  * The socket buffer behind us is bounded by TCP_NOTSENT_LOWAT (loop.c), and one packet at most lies
  * in libwebsockets. */
@@ -123,9 +124,31 @@ void kt_outq_clear(struct kt_outq *q)
     }
 }
 
+static int is_preview(const struct kt_packet *p)
+{
+    return p->pool && p->header.stream == KT_STREAM_PREVIEW;
+}
+
+static void push_preview(struct kt_outq *q, struct kt_packet *p)
+{
+    struct kt_packet **at = &q->pictures;
+    if (q->preview_count == KT_OUTQ_PREVIEWS_MAX) {
+        q->previews_dropped++;
+        kt_packet_release(&p);
+        return;
+    }
+    while (*at && is_preview(*at)) {
+        at = &(*at)->next;
+    }
+    p->next = *at;
+    *at = p;
+    q->pictures_end = p->next ? q->pictures_end : &p->next;
+    q->preview_count++;
+}
+
 int kt_outq_push(struct kt_outq *q, struct kt_packet *p, int64_t now_us)
 {
-    const int over = p->pool ? q->picture_count >= KT_OUTQ_PICTURES_MAX
+    const int over = p->pool ? !is_preview(p) && q->picture_count >= KT_OUTQ_PICTURES_MAX
                              : q->text_count >= KT_OUTQ_TEXTS_MAX ||
                                    q->text_bytes + p->n > KT_OUTQ_TEXT_BYTES_MAX;
     if (over) {
@@ -134,7 +157,9 @@ int kt_outq_push(struct kt_outq *q, struct kt_packet *p, int64_t now_us)
     }
     p->queued_us = now_us;
     p->next = NULL;
-    if (p->pool) {
+    if (is_preview(p)) {
+        push_preview(q, p);
+    } else if (p->pool) {
         *q->pictures_end = p;
         q->pictures_end = &p->next;
         q->picture_count++;
@@ -161,26 +186,38 @@ struct kt_packet *kt_outq_pop(struct kt_outq *q)
     if (p) {
         q->pictures = p->next;
         q->pictures_end = q->pictures ? q->pictures_end : &q->pictures;
-        q->picture_count--;
+        *(is_preview(p) ? &q->preview_count : &q->picture_count) -= 1;
     }
     return p;
 }
 
-void kt_outq_flush(struct kt_outq *q, uint32_t epoch)
+/* Up to and without `pictures`, `previews`: epochs. */
+static void drop_before(struct kt_outq *q, uint32_t pictures, uint32_t previews)
 {
     struct kt_packet **at = &q->pictures;
     while (*at) {
         struct kt_packet *p = *at;
-        if (p->header.epoch < epoch) {
+        const int preview = is_preview(p);
+        if (p->header.epoch < (preview ? previews : pictures)) {
             *at = p->next;
-            q->picture_count--;
-            q->flushed++;
+            *(preview ? &q->preview_count : &q->picture_count) -= 1;
+            *(preview ? &q->previews_dropped : &q->flushed) += 1;
             kt_packet_release(&p);
         } else {
             at = &p->next;
         }
     }
     q->pictures_end = at;
+}
+
+void kt_outq_flush(struct kt_outq *q, uint32_t epoch)
+{
+    drop_before(q, epoch, epoch);
+}
+
+void kt_outq_drop_previews(struct kt_outq *q, uint32_t epoch)
+{
+    drop_before(q, 0, epoch + 1);
 }
 
 int kt_outq_room(const struct kt_outq *q)

@@ -17,6 +17,7 @@ enum {
     KT_OUTQ_TEXT_BYTES_MAX = 512 * 1024,
     KT_OUTQ_PICTURES_SOFT = 3,
     KT_OUTQ_PICTURES_MAX = 8,
+    KT_OUTQ_PREVIEWS_MAX = 8,
 };
 
 struct kt_packet_pool;
@@ -45,20 +46,22 @@ void kt_packet_release(struct kt_packet **p);
 struct kt_outq {
     struct kt_packet *texts, **texts_end;
     struct kt_packet *pictures, **pictures_end;
-    int text_count, picture_count;
+    int text_count, picture_count, preview_count; /* previews stand first among the pictures */
     size_t text_bytes;
-    uint64_t flushed; /* pictures dropped by a flush, ever */
+    uint64_t flushed, previews_dropped; /* ever */
 };
 
 void kt_outq_init(struct kt_outq *q);
 void kt_outq_clear(struct kt_outq *q);
 /* Takes the packet. -ENOBUFS past the hard limit: the packet is released, the client must be
- * closed. */
+ * closed. One preview too many is only released. */
 int kt_outq_push(struct kt_outq *q, struct kt_packet *p, int64_t now_us);
 /* The next one to write (texts first), or NULL; the caller releases it. */
 struct kt_packet *kt_outq_pop(struct kt_outq *q);
 /* Drops pictures of epochs before `epoch`. */
 void kt_outq_flush(struct kt_outq *q, uint32_t epoch);
+/* Drops previews of epochs up to `epoch`, whose own pictures come now. */
+void kt_outq_drop_previews(struct kt_outq *q, uint32_t epoch);
 /* 1 while another picture may be encoded for this client. */
 int kt_outq_room(const struct kt_outq *q);
 int kt_outq_empty(const struct kt_outq *q);

@@ -24,6 +24,7 @@ struct waker {
 struct server {
     struct kt_serve_config config;
     struct kt_log log;
+    struct kt_policy policy;
     struct waker waker;
     struct kt_engine *engine;
     struct kt_live live;
@@ -64,6 +65,8 @@ static int open_model(struct server *s, struct kt_error *err)
     s->live.model = kt_engine_config(s->engine);
     kt_engine_get_info(s->engine, &s->live.video);
     s->live.steps_max = s->live.model->sampler.steps;
+    const int window = s->live.model->sampler.local_attn_size;
+    s->live.window = window > 0 && window < KT_WINDOW_LIMIT ? window : KT_WINDOW_LIMIT;
     if (s->live.video.width < 2 || s->live.video.fps < 1) {
         return kt_fail(err, -EBADMSG, "%s: has no video size or rate; expected a model with a VAE",
                        c->model);
@@ -119,11 +122,12 @@ static int open_pictures(struct server *s, struct kt_error *err)
     const struct kt_encode_worker_params worker = {
         .sessions_max = sessions,
         /* pictures in flight, one close, and opens: a resume may follow a resume */
-        .cap = sessions * (KT_IN_FLIGHT_MAX + 1) + 64,
+        .cap = sessions * (KT_IN_FLIGHT_MAX + KT_PREVIEWS_IN_FLIGHT_MAX + 1) + 64,
         .wake = wake,
         .wake_arg = &s->waker,
     };
-    const int packets = sessions * (KT_OUTQ_PICTURES_MAX + KT_IN_FLIGHT_MAX);
+    const int packets = sessions * (KT_OUTQ_PICTURES_MAX + KT_IN_FLIGHT_MAX + KT_OUTQ_PREVIEWS_MAX +
+                                    KT_PREVIEWS_IN_FLIGHT_MAX);
     const size_t bytes =
         KT_MEDIA_HEADER_BYTES + kt_encoder_packet_bytes(s->live.video.width, s->live.video.height);
     if (kt_packet_pool_create(&s->live.pool, packets, bytes) < 0) {
@@ -157,8 +161,8 @@ static int open_lane(struct server *s, struct kt_error *err)
                                     .sessions_max = s->config.sessions_max,
                                     .wake = wake,
                                     .wake_arg = &s->waker};
-    kt_policy_default(&params.policy);
-    params.policy.decode_lead = s->config.decode_lead_latents;
+    params.policy = s->policy;
+    params.archive_bytes = (size_t)s->config.archive_mib << 20;
     return kt_lane_open(&s->live.lane, &params, err);
 }
 
@@ -206,6 +210,22 @@ static void greet(const struct server *s)
     fflush(stdout);
 }
 
+static void choose_policy(struct server *s)
+{
+    const struct kt_serve_config *c = &s->config;
+    kt_policy_default(&s->policy);
+    s->policy.decode_lead = c->decode_lead_latents;
+    s->policy.depth = c->speculation_depth;
+    s->policy.checkpoint_every = c->checkpoint_every_latents;
+    s->policy.drafts = c->drafts;
+    s->policy.text_after_ms = c->text_after_ms;
+    s->policy.draft_after_ms = c->draft_after_ms;
+    s->live.settings = kt_settings_default();
+    s->live.settings.draft = c->drafts;
+    s->live.settings.preview = c->preview;
+    s->live.settings.depth = c->speculation_depth;
+}
+
 static void help(void)
 {
     printf("usage: kinetype serve [--config FILE] [option ...]\n\n"
@@ -226,6 +246,7 @@ static int configure(struct server *s, int argc, char **argv, struct kt_error *e
         rc = kt_serve_config_check(&s->config, err);
     }
     s->log.level = s->config.log;
+    choose_policy(s);
     s->live.config = &s->config;
     s->live.log = &s->log;
     return rc;

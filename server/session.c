@@ -1,20 +1,9 @@
-/* A session's life, and the order in which things happen to it.
- *
- * Prompts: the text changes with every edit; a commit copies it into a wish for the lane (a place
- * of one: the latest wins). Pictures: raw ones arrive from the lane and wait in `raw`, at most one
- * of them is due at a time (pacer), it goes to the encoder with an empty packet, comes back, and
- * waits in the client's outq until the socket takes it. That moment gives it its sequence number,
- * and the lane is told how far the wire has got.
- *
- * A new epoch comes in one of two ways. Flush on arrival: old pictures play on until the first raw
- * picture of the new epoch is here; then the older raw ones, those at the encoder and those not yet
- * written are dropped, and the new one goes out at once. Or it follows: older pictures before its
- * first frame play out, the rest of them is dropped, and the new ones come after. Either way its
- * first one is a key picture, and no picture of an older epoch comes after it on the wire.
+/* A session's life: it opens, gets a socket, loses it, sleeps, and is closed; and what is told
+ * about it meanwhile.
  *
  * Pausing: by the client, because nothing was reported for two seconds, or because no socket is
  * attached. Raw pictures stay where they are and the lane stops by itself or by being told. */
-#include "server/session.h"
+#include "server/session_parts.h"
 
 #include "engine/base/assert.h"
 #include "engine/base/clock.h"
@@ -36,7 +25,9 @@ _Static_assert((int)KT_UNKNOWN_LISTED_MAX <= (int)KT_UNKNOWN_WORDS_MAX, "a recei
 _Static_assert((int)KT_TEXT_BYTES_MAX == (int)KT_PROMPT_BYTES_MAX,
                "protocol and engine agree on the longest prompt");
 
-static const char *const features[] = {"cut", "scene", "latent", "block", "resume", NULL};
+static const char *const features[] = {"now",   "latent", "block",   "cut",    "scene",
+                                       "blend", "draft",  "preview", "resume", "rewind",
+                                       "fork",  "queue",  NULL};
 
 /* ---- opening and closing ---- */
 
@@ -59,36 +50,90 @@ static void start_text(struct kt_session *s, const char *text)
     s->committed = kt_text_blank(&s->text) ? -1 : 0;
 }
 
-int kt_session_open(struct kt_session *s, const struct kt_client_message *hello, int64_t now_us)
+static int64_t latent_of(const struct kt_engine_info *video, int64_t frame)
+{
+    const int64_t past = frame - video->first_frames;
+    return past < 0 ? 0 : 1 + past / video->frames_per_latent;
+}
+
+static int start_stream(struct kt_session *s, const struct kt_session_start *start)
+{
+    struct kt_wish wish = kt_wish_plain(0);
+    wish.seed = s->seed;
+    wish.fresh = !start->from;
+    if (start->from) {
+        wish.from = (int)start->from->index;
+        wish.at = latent_of(&s->live->video, start->frame);
+    }
+    s->committed_text = strdup(s->text.bytes);
+    return s->committed_text
+               ? kt_text_wish_set(&s->wishes.open, &wish, s->committed == 0 ? s->text.bytes : "")
+               : -ENOMEM;
+}
+
+static void start_settings(struct kt_session *s, const struct kt_client_message *hello,
+                           int steps_cap)
+{
+    const struct kt_live *live = s->live;
+    s->settings = live->settings;
+    s->steps = hello->hello.steps >= 0 ? (int)hello->hello.steps : live->config->steps;
+    s->steps = s->steps > live->steps_max ? live->steps_max : s->steps; /* the config's */
+    s->device_steps = s->steps;
+    s->wishes.settings = (struct kt_session_settings){.steps = s->steps,
+                                                      .steps_cap = steps_cap,
+                                                      .drafts = s->settings.draft,
+                                                      .depth = s->settings.depth,
+                                                      .preview = s->settings.preview};
+}
+
+int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
+                    const struct kt_session_start *start, int64_t now_us)
 {
     struct kt_live *live = s->live;
     const struct kt_serve_config *config = live->config;
     const uint32_t index = s->index, generation = s->generation;
+    const uint32_t preview_generation = s->preview.generation;
+    const struct kt_session *from = start->from;
     memset(s, 0, sizeof(*s));
     s->live = live;
     s->index = index;
     s->generation = generation;
+    s->preview.generation = preview_generation;
+    s->applied = -1;
+    s->opened_us = now_us;
+    s->reel.few = 2 * live->video.frames_per_latent;
     if (kt_auth_random_hex(s->token, KT_RESUME_TOKEN_CHARS / 2) < 0) {
         return -EIO;
     }
-    start_text(s, hello->hello.text ? hello->hello.text : config->prompt);
-    s->seed = hello->hello.seed.given ? hello->hello.seed.value
-              : config->seed.given    ? config->seed.value
-                                      : random_seed();
-    s->steps = hello->hello.steps >= 0 ? (int)hello->hello.steps : config->steps;
-    s->steps = s->steps > live->steps_max ? live->steps_max : s->steps; /* the config's */
-    s->device_steps = s->steps;
-    s->wishes.settings = (struct kt_session_settings){.steps = s->steps, .drafts = 1, .depth = -1};
-    struct kt_wish wish = kt_wish_plain(0);
-    wish.fresh = 1;
-    wish.seed = s->seed;
-    if (kt_text_wish_set(&s->wishes.open, &wish, s->committed == 0 ? s->text.bytes : "") < 0) {
+    start_text(s, from                ? from->committed_text
+                  : hello->hello.text ? hello->hello.text
+                                      : config->prompt);
+    s->seed = from                      ? from->seed
+              : hello->hello.seed.given ? hello->hello.seed.value
+              : config->seed.given      ? config->seed.value
+                                        : random_seed();
+    start_settings(s, hello, start->steps_cap);
+    if (start_stream(s, start) < 0) {
+        kt_session_drop(s);
         return -ENOMEM;
     }
     kt_pacer_init(&s->pacer, live->video.fps, KT_LEAD_MS * INT64_C(1000));
     kt_bucket_init(&s->keyframes, KT_KEYFRAMES_PER_S, KT_KEYFRAMES_BURST, now_us);
     s->phase = KT_SESSION_OPEN;
+    live->counts.sessions++;
     return 0;
+}
+
+void kt_session_cap_steps(struct kt_session *s, int steps_cap)
+{
+    s->wishes.settings_due |= s->wishes.settings.steps_cap != steps_cap;
+    s->wishes.settings.steps_cap = steps_cap;
+}
+
+int kt_session_fork_frame(const struct kt_session *s, int64_t *frame, struct kt_history *kept)
+{
+    const int any = kt_session_history(s, kept);
+    return any && s->applied >= 0 && kt_session_shown(s, frame) ? 0 : -ENOENT;
 }
 
 void kt_session_close(struct kt_session *s)
@@ -104,34 +149,29 @@ void kt_session_close(struct kt_session *s)
     s->orders++;
 }
 
-static void drop_raw(struct kt_session *s)
-{
-    while (s->raw_count > 0) {
-        kt_frame_unref(&s->raw[s->raw_head]);
-        s->raw_head = (s->raw_head + 1) % KT_RAW_MAX;
-        s->raw_count--;
-    }
-}
-
 void kt_session_drop(struct kt_session *s)
 {
-    drop_raw(s);
+    kt_reel_drop(&s->reel);
     kt_wishes_drop(&s->wishes);
+    free(s->committed_text);
+    s->committed_text = NULL;
 }
 
-static void finish_closing(struct kt_session *s)
+static void finish_closing(struct kt_session *s, int64_t now_us)
 {
     if (s->phase == KT_SESSION_CLOSING && !s->wishes.lane_open && !s->wishes.close_due &&
         s->orders == 0) {
         kt_session_drop(s);
         s->phase = KT_SESSION_FREE;
+        s->live->counts.closed++;
+        s->live->counts.stayed_us += (uint64_t)(now_us - s->opened_us);
         kt_log(s->live->log, KT_LOG_INFO, "session %u closed", s->index);
     }
 }
 
 /* ---- what the client is told ---- */
 
-static int paused(const struct kt_session *s)
+int kt_session_paused(const struct kt_session *s)
 {
     return s->client_paused || s->hidden || !s->client;
 }
@@ -141,10 +181,10 @@ static struct kt_stream_status status_now(const struct kt_session *s)
     struct kt_stream_status st = {.target_fps = s->live->video.fps, .steps = s->device_steps};
     if (!s->live->ready) {
         st.state = KT_STREAM_WARMING;
-    } else if (paused(s)) {
+    } else if (kt_session_paused(s)) {
         st.state = KT_STREAM_PAUSED;
         st.reason = s->client_paused ? KT_PAUSE_CLIENT : KT_PAUSE_HIDDEN;
-    } else if (!s->has_epoch) {
+    } else if (!s->reel.has_epoch) {
         st.state = KT_STREAM_WAITING;
     } else {
         st.state = KT_STREAM_LIVE;
@@ -188,7 +228,7 @@ void kt_session_resync(struct kt_session *s, const char *reason)
     kt_client_send(s->client, kt_print_resync(s->text.rev, s->text.bytes, reason));
 }
 
-static void send_received(struct kt_session *s, int committed, int64_t now_us)
+void kt_session_send_received(struct kt_session *s, int committed, int64_t now_us)
 {
     struct kt_word_report report;
     kt_word_list_judge(s->live->words, s->text.bytes, s->text.n, &report);
@@ -206,6 +246,40 @@ static void send_received(struct kt_session *s, int committed, int64_t now_us)
         r.note = "The model knows none of these words; what it draws will not follow them.";
     }
     kt_client_send(s->client, kt_print_received(&r));
+}
+
+void kt_session_send_settings(struct kt_session *s)
+{
+    kt_client_send(s->client, kt_print_settings(&s->settings));
+}
+
+int kt_session_history(const struct kt_session *s, struct kt_history *out)
+{
+    const struct kt_live *live = s->live;
+    const int64_t slack = 2 * live->video.block_latents * live->video.frames_per_latent;
+    *out = (struct kt_history){.to = s->reel.wire_next - 1};
+    if (live->config->archive_mib == 0 && out->to > slack) {
+        out->from = out->to - slack; /* what the lane can go back by itself */
+    }
+    return s->reel.on_wire;
+}
+
+/* When the change may be told, or INT64_MAX. */
+static int64_t service_history(struct kt_session *s, int64_t now_us)
+{
+    struct kt_history h;
+    if (!s->client || !kt_session_history(s, &h) ||
+        (h.to == s->history.to && h.from == s->history.from)) {
+        return INT64_MAX;
+    }
+    const int64_t due = s->history_us + KT_HISTORY_MS * INT64_C(1000);
+    if (now_us < due) {
+        return due;
+    }
+    s->history = h;
+    s->history_us = now_us;
+    kt_client_send(s->client, kt_print_history(&h));
+    return INT64_MAX;
 }
 
 static void send_welcome(struct kt_session *s, int resumed, int64_t now_us)
@@ -228,6 +302,8 @@ static void send_welcome(struct kt_session *s, int resumed, int64_t now_us)
         .block_frames = live->video.frames_per_latent * live->video.block_latents,
         .steps = s->steps,
         .steps_max = live->steps_max,
+        .window = live->window,
+        .settings = s->settings,
         .seed = s->seed,
         .server_us = now_us,
         .examples = (const char *const *)live->model->vocabulary.examples,
@@ -239,42 +315,46 @@ static void send_welcome(struct kt_session *s, int resumed, int64_t now_us)
 
 /* ---- the socket comes and goes ---- */
 
-static void order_encoder(struct kt_session *s)
+void kt_session_encoder_params(const struct kt_session *s, struct kt_encoder_params *out)
 {
     const struct kt_live *live = s->live;
-    const struct kt_encode_order order = {
-        .kind = KT_ENCODE_OPEN,
-        .session = s->index,
-        .generation = ++s->generation,
-        .params = {.codec = s->codec,
-                   .width = live->video.width,
-                   .height = live->video.height,
-                   .fps = live->video.fps,
-                   .bitrate_kbps = live->config->bitrate_kbps,
-                   .quality = live->config->jpeg_quality,
-                   .nvenc = live->nvenc},
-    };
-    const int rc = kt_encode_worker_order(live->worker, &order);
+    *out = (struct kt_encoder_params){.codec = s->codec,
+                                      .width = live->video.width,
+                                      .height = live->video.height,
+                                      .fps = live->video.fps,
+                                      .bitrate_kbps = live->config->bitrate_kbps,
+                                      .quality = live->config->jpeg_quality,
+                                      .nvenc = live->nvenc};
+}
+
+void kt_session_order_encoder(struct kt_session *s)
+{
+    struct kt_encode_order order = {
+        .kind = KT_ENCODE_OPEN, .session = s->index, .generation = ++s->generation};
+    kt_session_encoder_params(s, &order.params);
+    const int rc = kt_encode_worker_order(s->live->worker, &order);
     KT_ASSERT(rc == 0);
     s->orders++;
     s->encoder_failed = 0;
 }
 
-void kt_session_attach(struct kt_session *s, struct kt_client *client, enum kt_media_codec codec,
-                       int resumed, int64_t now_us)
+void kt_session_attach(struct kt_session *s, struct kt_client *client, int resumed, int64_t now_us)
 {
     s->client = client;
-    s->codec = codec;
+    s->codec = client->codec;
+    kt_preview_restart(&s->preview, client->preview_codec);
+    s->history = (struct kt_history){.from = -1};
+    s->history_us = now_us;
     s->want_key = 1;
     s->hidden = 0;
     s->sent_since_attach = 0;
     s->last_report_us = now_us;
     kt_pacer_restart(&s->pacer);
-    order_encoder(s);
+    kt_session_order_encoder(s);
     send_welcome(s, resumed, now_us);
     send_status(s, now_us);
     kt_log(s->live->log, KT_LOG_INFO, "session %u %s: client %u, %s", s->index,
-           resumed ? "resumed" : "opened", client->id, kt_codec_name(codec));
+           resumed ? "resumed" : "opened", client->id, kt_codec_name(s->codec));
 }
 
 void kt_session_detach(struct kt_session *s, int keep, int64_t now_us)
@@ -282,6 +362,7 @@ void kt_session_detach(struct kt_session *s, int keep, int64_t now_us)
     s->client = NULL;
     s->asleep_us = now_us;
     s->generation++; /* what is at the encoder was for the old socket */
+    kt_preview_restart(&s->preview, KT_CODEC_NONE);
     s->told_any = 0;
     if (!keep) {
         kt_session_close(s);
@@ -290,477 +371,12 @@ void kt_session_detach(struct kt_session *s, int keep, int64_t now_us)
     }
 }
 
-/* ---- messages ---- */
-
-static int handle_edit(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,
-                       struct kt_fault *fault)
-{
-    int rc;
-    if (m->edit.text) {
-        rc = kt_text_replace(&s->text, (int)m->edit.rev, m->edit.text, strlen(m->edit.text), fault);
-    } else {
-        const struct kt_splice splice = {(int)m->edit.rev, (int)m->edit.base, m->edit.at,
-                                         m->edit.del,      m->edit.ins,       strlen(m->edit.ins)};
-        rc = kt_text_splice(&s->text, &splice, fault);
-    }
-    if (rc == -ESTALE) {
-        char reason[96];
-        snprintf(reason, sizeof(reason), "base is %lld, the text here is revision %d",
-                 (long long)m->edit.base, s->text.rev);
-        kt_session_resync(s, reason);
-        return 0;
-    }
-    if (rc == 0) {
-        send_received(s, 0, now_us);
-    }
-    return rc;
-}
-
-static int handle_commit(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,
-                         struct kt_fault *fault)
-{
-    static const enum kt_transition transitions[] = {
-        [KT_NAME_MODEL] = KT_TRANSITION_MODEL,
-        [KT_NAME_CUT] = KT_TRANSITION_CUT,
-        [KT_NAME_SCENE] = KT_TRANSITION_SCENE,
-    };
-    static const enum kt_cut cuts[] = {
-        [KT_NAME_NOW] = KT_CUT_NOW,
-        [KT_NAME_LATENT] = KT_CUT_LATENT,
-        [KT_NAME_BLOCK] = KT_CUT_BLOCK,
-    };
-    struct kt_wish wish = kt_wish_plain((uint32_t)s->text.rev);
-    if (m->commit.rev != s->text.rev) {
-        char expected[48], found[32];
-        snprintf(expected, sizeof(expected), "the current revision, %d", s->text.rev);
-        snprintf(found, sizeof(found), "%lld", (long long)m->commit.rev);
-        kt_fault_set(fault, KT_FAULT_WRONG_REV, "commit: another revision than the text's");
-        return kt_fault_detail(fault, "rev", expected, found);
-    }
-    if (kt_text_blank(&s->text)) {
-        kt_fault_set(fault, KT_FAULT_EMPTY_PROMPT, "commit: the prompt is empty");
-        return kt_fault_detail(fault, "rev", "at least one word", "nothing but blanks");
-    }
-    wish.transition = transitions[m->commit.transition < 0 ? 0 : m->commit.transition];
-    wish.cut = cuts[m->commit.cut < 0 ? 0 : m->commit.cut];
-    if (kt_text_wish_set(&s->wishes.prompt, &wish, s->text.bytes) < 0) {
-        return kt_fault_set(fault, KT_FAULT_INTERNAL, "out of memory");
-    }
-    s->committed = s->text.rev;
-    send_received(s, 1, now_us);
-    kt_log(s->live->log, KT_LOG_DEBUG, "session %u commits revision %d: %s", s->index, s->text.rev,
-           s->text.bytes);
-    return 0;
-}
-
-static int handle_steps(struct kt_session *s, int64_t steps, struct kt_fault *fault)
-{
-    if (steps > s->live->steps_max) {
-        char expected[48], found[32];
-        snprintf(expected, sizeof(expected), "0 to %d", s->live->steps_max);
-        snprintf(found, sizeof(found), "%lld", (long long)steps);
-        kt_fault_set(fault, KT_FAULT_OUT_OF_RANGE, "steps: more than the model has");
-        return kt_fault_detail(fault, "steps", expected, found);
-    }
-    s->steps = (int)steps;
-    s->wishes.settings.steps = s->steps;
-    s->wishes.settings_due = 1;
-    return 0;
-}
-
-static int handle_keyframe(struct kt_session *s, int64_t now_us, struct kt_fault *fault)
-{
-    const int wait_ms = kt_bucket_take(&s->keyframes, now_us);
-    if (wait_ms > 0) {
-        kt_fault_set(fault, KT_FAULT_RATE_LIMITED, "keyframe: too many requests");
-        fault->limit = KT_KEYFRAMES_PER_S;
-        fault->retry_ms = wait_ms;
-        return -EBADMSG;
-    }
-    s->want_key = 1;
-    return 0;
-}
-
-/* Reports arrive in any order of magnitude; what was on the screen stays so. */
-static void report_shown(struct kt_session *s, const struct kt_sent *sent)
-{
-    struct kt_wishes *w = &s->wishes;
-    if (s->reported && sent->epoch == w->epoch && sent->frame + 1 > w->shown) {
-        w->shown = sent->frame + 1;
-        w->report_due = 1;
-    }
-}
-
-static void handle_playhead(struct kt_session *s, const struct kt_client_message *m, int64_t now_us)
-{
-    s->last_report_us = now_us;
-    if (s->hidden) {
-        s->hidden = 0;
-        kt_pacer_restart(&s->pacer);
-    }
-    if (s->next_seq == 0) {
-        return;
-    }
-    uint32_t seq = (uint32_t)m->playhead.seq;
-    seq = seq >= s->next_seq ? s->next_seq - 1 : seq;
-    const struct kt_sent *sent = &s->sent[seq % KT_SENT_MAX];
-    const int64_t rtt = m->playhead.rtt_us > KT_RTT_US_MAX ? KT_RTT_US_MAX : m->playhead.rtt_us;
-    if (sent->seq == seq) {
-        kt_pacer_report(&s->pacer, now_us, sent->number, sent->pts_us, rtt);
-        report_shown(s, sent);
-    }
-}
-
-static void set_client_paused(struct kt_session *s, int on, int64_t now_us)
-{
-    if (s->client_paused && !on) {
-        kt_pacer_restart(&s->pacer);
-        s->last_report_us = now_us;
-    }
-    s->client_paused = on;
-}
-
-static void reset(struct kt_session *s)
-{
-    struct kt_place_wish *w = &s->wishes.reset;
-    *w = (struct kt_place_wish){
-        .due = 1, .wish = kt_wish_plain(s->committed < 0 ? 0 : (uint32_t)s->committed)};
-    w->wish.cut = KT_CUT_NOW;
-    w->wish.fresh = 1;
-    w->wish.seed = s->seed;
-}
-
-int kt_session_message(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,
-                       struct kt_fault *fault)
-{
-    switch (m->kind) {
-    case KT_CLIENT_EDIT: return handle_edit(s, m, now_us, fault);
-    case KT_CLIENT_COMMIT: return handle_commit(s, m, now_us, fault);
-    case KT_CLIENT_PAUSE: set_client_paused(s, 1, now_us); return 0;
-    case KT_CLIENT_RESUME: set_client_paused(s, 0, now_us); return 0;
-    case KT_CLIENT_RESET:
-        s->seed = m->reset.seed.given ? m->reset.seed.value : s->seed;
-        reset(s);
-        return 0;
-    case KT_CLIENT_STEPS: return handle_steps(s, m->steps.steps, fault);
-    case KT_CLIENT_KEYFRAME: return handle_keyframe(s, now_us, fault);
-    case KT_CLIENT_PLAYHEAD: handle_playhead(s, m, now_us); return 0;
-    default: return 0;
-    }
-}
-
-/* ---- pictures ---- */
-
-static struct kt_frame *raw_at(struct kt_session *s, int i)
-{
-    return s->raw[(s->raw_head + i) % KT_RAW_MAX];
-}
-
-/* The newest ones that will not be shown after all: of epochs before `epoch`, from `frame` on. */
-static void trim_raw(struct kt_session *s, uint32_t epoch, int64_t frame)
-{
-    while (s->raw_count > 0) {
-        struct kt_frame *f = raw_at(s, s->raw_count - 1);
-        if (f->epoch >= epoch || f->frame < frame) {
-            return;
-        }
-        kt_frame_unref(&f);
-        s->raw_count--;
-    }
-}
-
-static void flush_pictures(struct kt_session *s, uint32_t epoch)
-{
-    drop_raw(s);
-    if (s->client) {
-        kt_outq_flush(&s->client->outq, epoch);
-    }
-    s->flushed_before = epoch;
-    s->flush = s->on_wire;
-}
-
-/* The new pictures follow the old ones, and those at the encoder or behind it cannot be taken back:
- * the lane did not know of them, so what it made for their place is left out. */
-static void follow_pictures(struct kt_session *s, const struct kt_frame *first)
-{
-    trim_raw(s, first->epoch, first->frame);
-    const int few = 2 * s->live->video.frames_per_latent;
-    const int overlap = s->on_wire && s->wire_next > first->frame;
-    s->skip_before = overlap && s->wire_next - first->frame <= few ? s->wire_next : 0;
-}
-
-static void begin_epoch(struct kt_session *s, const struct kt_frame *first)
-{
-    s->skip_before = 0;
-    if (first->flush || !s->has_epoch) {
-        flush_pictures(s, first->epoch);
-    } else {
-        follow_pictures(s, first);
-    }
-    s->has_epoch = 1;
-    s->epoch = first->epoch;
-}
-
-static int is_void(const struct kt_session *s, const struct kt_frame *f)
-{
-    return s->phase != KT_SESSION_OPEN || (s->has_epoch && f->epoch < s->epoch) ||
-           (f->epoch < s->gone.epoch && f->frame >= s->gone.frame);
-}
-
-static void take_frame(struct kt_session *s, struct kt_frame *frame)
-{
-    if (frame->preview || is_void(s, frame)) {
-        kt_frame_unref(&frame);
-        return;
-    }
-    if (!s->has_epoch || frame->epoch > s->epoch) {
-        begin_epoch(s, frame);
-    }
-    if (frame->frame < s->skip_before) {
-        kt_frame_unref(&frame);
-        return;
-    }
-    if (s->raw_count == KT_RAW_MAX) {
-        /* The lane keeps to the decode lead, so this is its fault; the newest goes, order stays. */
-        if (s->raw_overflows++ == 0) {
-            kt_log(s->live->log, KT_LOG_WARN, "session %u: %d raw pictures wait, dropping",
-                   s->index, KT_RAW_MAX);
-        }
-        kt_frame_unref(&frame);
-        return;
-    }
-    s->device_steps = frame->steps;
-    s->raw[(s->raw_head + s->raw_count++) % KT_RAW_MAX] = frame;
-}
-
-static void take_applied(struct kt_session *s, const struct kt_event *e, int64_t now_us)
-{
-    kt_log(s->live->log, KT_LOG_INFO, "session %u: revision %u applied at epoch %u frame %lld",
-           s->index, e->revision, e->epoch, (long long)e->frame_index);
-    s->gone = (struct kt_void){e->epoch, e->frame_index};
-    trim_raw(s, e->epoch, e->frame_index);
-    if (s->client) {
-        kt_client_send(s->client, kt_print_applied(&(struct kt_applied){(int)e->revision, e->epoch,
-                                                                        e->frame_index, now_us}));
-    }
-}
-
-static void take_failure(struct kt_session *s, const struct kt_event *e)
-{
-    kt_log(s->live->log, KT_LOG_WARN, "session %u: revision %u failed: %s", s->index, e->revision,
-           e->error.text);
-    if (s->client) {
-        kt_client_send(s->client, kt_print_failed((int)e->revision, "model_failed", e->error.text));
-    }
-}
-
-void kt_session_event(struct kt_session *s, struct kt_event *e, int64_t now_us)
-{
-    switch (e->kind) {
-    case KT_EVENT_FRAME: take_frame(s, e->frame); break;
-    case KT_EVENT_APPLIED: take_applied(s, e, now_us); break;
-    case KT_EVENT_FAILED: take_failure(s, e); break;
-    case KT_EVENT_PACE:
-        kt_pacer_sustained(&s->pacer, e->fps);
-        s->device_steps = e->steps;
-        break;
-    case KT_EVENT_CLOSED: s->wishes.lane_open = 0; break;
-    case KT_EVENT_READY:
-    case KT_EVENT_DRAFTED: break;
-    }
-}
-
-static void fill_header(struct kt_media_header *h, const struct kt_session *s,
-                        const struct kt_frame *f, const struct kt_slot *pace, int first, int flush)
-{
-    const struct kt_frame_timings *ms = &f->ms;
-    const double timings[] = {ms->queue,   ms->text,   ms->recache,
-                              ms->denoise, ms->decode, ms->convert};
-    *h = (struct kt_media_header){
-        .codec = (uint8_t)s->codec,
-        .steps = (uint8_t)f->steps,
-        .flags = (uint16_t)((first ? KT_MEDIA_FIRST : 0) | (flush ? KT_MEDIA_FLUSH : 0) |
-                            (pace->late ? KT_MEDIA_LATE : 0)),
-        .epoch = f->epoch,
-        .revision = f->revision,
-        .frame = (uint64_t)f->frame,
-        .pts_us = (uint64_t)pace->pts_us,
-        .width = (uint16_t)f->width,
-        .height = (uint16_t)f->height,
-    };
-    for (int i = 0; i <= KT_TIMING_CONVERT; i++) {
-        h->timings[i] = kt_media_timing(timings[i]);
-    }
-}
-
-static struct kt_frame *pop_raw(struct kt_session *s)
-{
-    struct kt_frame *f = s->raw[s->raw_head];
-    s->raw[s->raw_head] = NULL;
-    s->raw_head = (s->raw_head + 1) % KT_RAW_MAX;
-    s->raw_count--;
-    return f;
-}
-
-static void submit(struct kt_session *s, struct kt_packet *packet, int64_t now_us)
-{
-    struct kt_frame *frame = pop_raw(s);
-    const int flush = s->flush, first = !s->on_wire || frame->epoch != s->wire_epoch;
-    const struct kt_slot pace = kt_pacer_take(&s->pacer, now_us, flush, s->raw_count);
-    fill_header(&packet->header, s, frame, &pace, first, flush);
-    packet->number = pace.number;
-    const struct kt_encode_order order = {
-        .kind = KT_ENCODE_PICTURE,
-        .session = s->index,
-        .generation = s->generation,
-        .frame = frame,
-        .packet = packet,
-        .pts_us = pace.pts_us,
-        .duration_us = pace.duration_us,
-        .want_key = s->want_key || first,
-    };
-    s->wire_epoch = frame->epoch;
-    s->wire_next = frame->frame + 1;
-    s->on_wire = 1;
-    const int rc = kt_encode_worker_order(s->live->worker, &order);
-    KT_ASSERT(rc == 0);
-    s->orders++;
-    s->pictures_in_flight++;
-    s->want_key = 0;
-    s->flush = 0;
-}
-
-static int may_submit(const struct kt_session *s)
-{
-    return s->phase == KT_SESSION_OPEN && s->live->ready && !paused(s) && !s->encoder_failed &&
-           s->client->state == KT_CLIENT_BOUND && s->pictures_in_flight < KT_IN_FLIGHT_MAX &&
-           kt_outq_room(&s->client->outq);
-}
-
-static int64_t service_dry(struct kt_session *s, int64_t now_us)
-{
-    const int64_t dry = kt_pacer_dry_us(&s->pacer);
-    if (now_us < dry) {
-        return dry;
-    }
-    kt_pacer_starved(&s->pacer);
-    return INT64_MAX;
-}
-
-/* Sends what is due to the encoder; returns when the next one is. */
-static int64_t service_pictures(struct kt_session *s, int64_t now_us)
-{
-    while (may_submit(s)) {
-        const int64_t due = s->flush ? now_us : kt_pacer_due_us(&s->pacer);
-        if (due > now_us) {
-            return due;
-        }
-        if (s->raw_count == 0) {
-            return service_dry(s, now_us);
-        }
-        struct kt_packet *packet = kt_packet_take(s->live->pool);
-        if (!packet) {
-            return now_us + RETRY_US;
-        }
-        submit(s, packet, now_us);
-    }
-    return INT64_MAX;
-}
-
-/* The GPU's encoder worked when the server started, but has no session left, or has gone: what the
- * client wants next is made on the CPU. */
-static int replace_encoder(struct kt_session *s, const struct kt_encode_order *answer)
-{
-    if (s->codec != KT_CODEC_H264 || s->client->codec_else == KT_CODEC_NONE) {
-        return 0;
-    }
-    s->codec = s->client->codec_else;
-    s->want_key = 1;
-    kt_log(s->live->log, KT_LOG_WARN, "session %u: %s instead of h264: %s", s->index,
-           kt_codec_name(s->codec), answer->error.text);
-    order_encoder(s);
-    return 1;
-}
-
-static void take_open_answer(struct kt_session *s, const struct kt_encode_order *answer)
-{
-    struct kt_fault fault;
-    if (answer->rc < 0 && answer->generation == s->generation && s->client &&
-        !replace_encoder(s, answer)) {
-        s->encoder_failed = 1;
-        kt_log(s->live->log, KT_LOG_ERROR, "session %u: %s", s->index, answer->error.text);
-        kt_fault_set(&fault, KT_FAULT_INTERNAL, "the video encoder cannot be opened");
-        kt_client_fault(s->client, &fault);
-    }
-}
-
-static int stale(const struct kt_session *s, const struct kt_encode_order *answer)
-{
-    return !s->client || answer->generation != s->generation || s->phase != KT_SESSION_OPEN ||
-           answer->packet->header.epoch < s->flushed_before;
-}
-
-static void take_picture_answer(struct kt_session *s, struct kt_encode_order *answer,
-                                int64_t now_us)
-{
-    struct kt_packet *p = answer->packet;
-    s->pictures_in_flight--;
-    if (answer->rc < 0) {
-        kt_log(s->live->log, KT_LOG_WARN, "session %u: %s", s->index, answer->error.text);
-    }
-    if (answer->rc < 0 || stale(s, answer)) {
-        kt_packet_release(&p);
-        return;
-    }
-    p->header.flags |= answer->key ? KT_MEDIA_KEY : 0;
-    p->header.timings[KT_TIMING_ENCODE] = kt_media_timing(answer->encode_ms);
-    p->header.payload_bytes = (uint32_t)answer->rc;
-    p->n = KT_MEDIA_HEADER_BYTES + (size_t)answer->rc;
-    kt_media_pack(p->data, &p->header);
-    kt_client_send_picture(s->client, p, now_us);
-}
-
-void kt_session_encoded(struct kt_session *s, struct kt_encode_order *answer, int64_t now_us)
-{
-    s->orders--;
-    if (answer->kind == KT_ENCODE_OPEN) {
-        take_open_answer(s, answer);
-    } else if (answer->kind == KT_ENCODE_PICTURE) {
-        take_picture_answer(s, answer, now_us);
-    }
-}
-
-static void report_sent(struct kt_session *s, uint32_t epoch, int64_t frame)
-{
-    struct kt_wishes *w = &s->wishes;
-    w->shown = w->epoch == epoch && s->reported ? w->shown : frame;
-    w->epoch = epoch;
-    w->sent = frame + 1;
-    w->report_due = 1;
-    s->reported = 1;
-}
-
-void kt_session_stamp(struct kt_session *s, struct kt_packet *packet, int64_t now_us)
-{
-    const struct kt_media_header *h = &packet->header;
-    const uint32_t seq = s->next_seq++;
-    kt_media_stamp(packet->data, seq, (uint64_t)now_us,
-                   kt_media_timing((double)(now_us - packet->queued_us) * 1e-3));
-    s->sent[seq % KT_SENT_MAX] =
-        (struct kt_sent){seq, h->epoch, packet->number, (int64_t)h->pts_us, (int64_t)h->frame};
-    report_sent(s, h->epoch, (int64_t)h->frame);
-    if (!s->sent_since_attach) {
-        s->sent_since_attach = 1;
-        s->last_report_us = now_us;
-    }
-}
-
 /* ---- time ---- */
 
 /* Nobody watches when nothing is reported: the device has better things to do. */
 static int64_t service_playhead(struct kt_session *s, int64_t now_us)
 {
-    if (!s->sent_since_attach || paused(s)) {
+    if (!s->sent_since_attach || kt_session_paused(s)) {
         return INT64_MAX;
     }
     const int64_t deadline = s->last_report_us + KT_PLAYHEAD_MS * INT64_C(1000);
@@ -798,13 +414,14 @@ int64_t kt_session_service(struct kt_session *s, int64_t now_us)
     }
     next = earlier(next, service_sleep(s, now_us));
     next = earlier(next, service_playhead(s, now_us));
-    next = earlier(next, service_pictures(s, now_us));
+    next = earlier(next, kt_session_service_pictures(s, now_us));
     next = earlier(next, service_status(s, now_us));
-    s->wishes.paused = paused(s);
+    next = earlier(next, service_history(s, now_us));
+    s->wishes.paused = kt_session_paused(s);
     if (kt_wishes_post(&s->wishes, s->live->lane, s->index, s->phase == KT_SESSION_CLOSING,
                        s->live->log) < 0) {
         next = earlier(next, now_us + RETRY_US);
     }
-    finish_closing(s);
+    finish_closing(s, now_us);
     return next;
 }

@@ -11,18 +11,20 @@
 #include "proto/edit.h"
 #include "proto/media.h"
 #include "server/bucket.h"
+#include "server/change.h"
 #include "server/config.h"
 #include "server/encode/worker.h"
 #include "server/pacer.h"
+#include "server/preview.h"
+#include "server/reel.h"
 #include "server/wishes.h"
 
 struct kt_client;
 
 enum {
-    KT_RAW_MAX = 64,   /* raw pictures held: the decode lead is 16 at most, a branch that takes over
-                          may bring as many, and two blocks are room for what travels */
-    KT_SENT_MAX = 256, /* sequence numbers remembered for reports: 16 s of pictures */
+    KT_SENT_MAX = 256,    /* sequence numbers remembered for reports: 16 s of pictures */
     KT_IN_FLIGHT_MAX = 2, /* pictures at the encoder: one works, one waits */
+    KT_CUTS_NOTED = 8,    /* commits under way: one works, one waits; the rest is history */
 };
 
 /* What all sessions share; lives longer than they. */
@@ -36,8 +38,15 @@ struct kt_live {
     struct kt_packet_pool *pool;
     struct kt_word_list *words;
     const struct kt_log *log;
-    int steps_max;
+    struct kt_settings settings; /* what sessions start with */
+    int steps_max, window;
     int ready; /* the lane's warm-up is over */
+    struct kt_counts {
+        uint64_t sessions, pictures, key_pictures, late, flushed, dropped, previews;
+        uint64_t previews_dropped, encode_failures, drafted, applied, failed;
+        uint64_t closed, stayed_us; /* sessions that ended, and how long they were */
+        uint64_t sent_bytes;
+    } counts; /* ever, of all sessions */
 };
 
 enum kt_session_phase { KT_SESSION_FREE, KT_SESSION_OPEN, KT_SESSION_CLOSING };
@@ -48,29 +57,27 @@ struct kt_session {
     enum kt_session_phase phase;
     char token[KT_RESUME_TOKEN_CHARS + 1];
     struct kt_client *client; /* NULL: asleep */
-    int64_t asleep_us;
+    int64_t opened_us, asleep_us;
     struct kt_text text;
-    int committed; /* revision; -1: none */
+    int committed;        /* revision; -1: none */
+    char *committed_text; /* owned; what a fork goes on with */
+    struct kt_settings settings;
+    struct kt_noted_cut {
+        int revision, fade;
+        enum kt_cut_name cut;
+    } cuts[KT_CUTS_NOTED]; /* by which rule the last commits take effect */
+    int cut_count;
+    int restarting, applied; /* a reset or a rewind is on its way; revision in force, -1: none */
     uint64_t seed;
     int steps;
     struct kt_wishes wishes;
     /* pictures */
-    struct kt_frame *raw[KT_RAW_MAX];
-    int raw_head, raw_count;
-    uint32_t epoch;          /* of the newest raw picture */
-    uint32_t flushed_before; /* pictures of epochs before this one are not shown any more */
-    uint32_t wire_epoch;     /* of the last picture that went to the encoder */
-    int64_t wire_next;       /* and the frame after it */
-    int64_t skip_before;     /* of `epoch`: these were shown under the prompt before it */
-    struct kt_void {
-        uint32_t epoch;
-        int64_t frame;
-    } gone; /* pictures from `frame` on, of epochs before `epoch`, are void */
-    int has_epoch, on_wire, flush, want_key;
-    uint64_t raw_overflows;
+    struct kt_reel reel;
+    int want_key;
     struct kt_pacer pacer;
     struct kt_sent {
         uint32_t seq, epoch;
+        int preview;
         uint64_t number;
         int64_t pts_us, frame;
     } sent[KT_SENT_MAX];
@@ -79,6 +86,11 @@ struct kt_session {
     int64_t last_report_us;
     int client_paused, hidden;
     int device_steps;
+    struct kt_fade {
+        uint32_t epoch;
+        int pictures;
+    } fade; /* for the first picture of that epoch */
+    struct kt_preview preview;
     /* encoder */
     enum kt_media_codec codec;
     uint32_t generation;
@@ -87,14 +99,28 @@ struct kt_session {
     struct kt_stream_status told;
     int64_t told_us;
     int told_any;
+    struct kt_history history; /* as told */
+    int64_t history_us;
     struct kt_bucket keyframes;
 };
 
+/* How a session begins, beside what its hello says. */
+struct kt_session_start {
+    int steps_cap;                 /* 0: none */
+    const struct kt_session *from; /* whose stream goes on here, or NULL */
+    int64_t frame;                 /* from there */
+};
+
 /* Fills a FREE session from a hello. -ENOMEM, -EIO. */
-int kt_session_open(struct kt_session *s, const struct kt_client_message *hello, int64_t now_us);
-/* Gives it a socket: sends welcome and status, opens the encoder. */
-void kt_session_attach(struct kt_session *s, struct kt_client *client, enum kt_media_codec codec,
-                       int resumed, int64_t now_us);
+int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
+                    const struct kt_session_start *start, int64_t now_us);
+/* Where another session may go on with this one's stream: the picture on its screen, and what else
+ * is kept. -ENOENT: it has none yet. */
+int kt_session_fork_frame(const struct kt_session *s, int64_t *frame, struct kt_history *kept);
+/* At most so many steps when automatic; 0: the model's. */
+void kt_session_cap_steps(struct kt_session *s, int steps_cap);
+/* Gives it a socket: sends welcome and status, opens the encoder of client->codec. */
+void kt_session_attach(struct kt_session *s, struct kt_client *client, int resumed, int64_t now_us);
 /* Takes the socket away. `keep`: asleep, to be resumed; else closed. */
 void kt_session_detach(struct kt_session *s, int keep, int64_t now_us);
 void kt_session_close(struct kt_session *s);

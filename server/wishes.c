@@ -20,7 +20,7 @@ int kt_text_wish_set(struct kt_text_wish *w, const struct kt_wish *wish, const c
     return 0;
 }
 
-static void text_wish_drop(struct kt_text_wish *w)
+void kt_text_wish_drop(struct kt_text_wish *w)
 {
     free(w->text);
     *w = (struct kt_text_wish){0};
@@ -28,9 +28,9 @@ static void text_wish_drop(struct kt_text_wish *w)
 
 void kt_wishes_drop(struct kt_wishes *w)
 {
-    text_wish_drop(&w->open);
-    text_wish_drop(&w->draft);
-    text_wish_drop(&w->prompt);
+    kt_text_wish_drop(&w->open);
+    kt_text_wish_drop(&w->draft);
+    kt_text_wish_drop(&w->prompt);
 }
 
 struct post {

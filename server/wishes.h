@@ -32,6 +32,7 @@ struct kt_wish kt_wish_plain(uint32_t revision);
 
 /* Puts a copy of `text` in the place. -ENOMEM: the place is unchanged. */
 int kt_text_wish_set(struct kt_text_wish *w, const struct kt_wish *wish, const char *text);
+void kt_text_wish_drop(struct kt_text_wish *w);
 void kt_wishes_drop(struct kt_wishes *w);
 
 /* Tells the lane, in the order in which it makes sense, until its ring is full. `closing`: only

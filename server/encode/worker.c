@@ -16,7 +16,7 @@ struct kt_encode_worker {
     int unanswered; /* loop thread only */
     int stop;
     struct kt_encode_worker_params params;
-    struct kt_encoder **encoders; /* worker thread only */
+    struct kt_encoder *(*encoders)[KT_MEDIA_STREAMS]; /* worker thread only */
 };
 
 /* ---- the worker's thread ---- */
@@ -42,16 +42,23 @@ static void encode_picture(struct kt_encoder *enc, struct kt_encode_order *o)
     o->encode_ms = kt_ms_since(start);
 }
 
+static void close_encoders(struct kt_encode_worker *w, uint32_t session)
+{
+    for (int i = 0; i < KT_MEDIA_STREAMS; i++) {
+        kt_encoder_close(&w->encoders[session][i]);
+    }
+}
+
 static void obey(struct kt_encode_worker *w, struct kt_encode_order *o)
 {
-    struct kt_encoder **enc = &w->encoders[o->session];
+    struct kt_encoder **enc = &w->encoders[o->session][o->stream];
     switch (o->kind) {
     case KT_ENCODE_OPEN:
         kt_encoder_close(enc);
         o->rc = kt_encoder_open(enc, &o->params, &o->error);
         break;
     case KT_ENCODE_PICTURE: encode_picture(*enc, o); break;
-    case KT_ENCODE_CLOSE: kt_encoder_close(enc); break;
+    case KT_ENCODE_CLOSE: close_encoders(w, o->session); break;
     }
 }
 
@@ -79,7 +86,7 @@ static void *run(void *arg)
         w->params.wake(w->params.wake_arg);
     }
     for (int i = 0; i < w->params.sessions_max; i++) {
-        kt_encoder_close(&w->encoders[i]);
+        close_encoders(w, (uint32_t)i);
     }
     return NULL;
 }

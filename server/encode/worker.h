@@ -1,5 +1,5 @@
 /* The encoder thread: pictures in, packets out, so that the loop thread never encodes. It owns
- * every session's encoder.
+ * every session's encoders, one a stream.
  *
  * Bounded: the caller keeps at most `cap` orders unanswered (each order is answered exactly once),
  * so neither ring overflows.
@@ -21,6 +21,7 @@ enum kt_encode_kind { KT_ENCODE_OPEN, KT_ENCODE_PICTURE, KT_ENCODE_CLOSE };
 struct kt_encode_order {
     enum kt_encode_kind kind;
     uint32_t session;                /* 0 .. sessions_max - 1 */
+    enum kt_media_stream stream;     /* CLOSE: all of them */
     uint32_t generation;             /* returned */
     struct kt_encoder_params params; /* OPEN: replaces an encoder that is there */
     struct kt_frame *frame;          /* PICTURE: one reference, given up by the worker */

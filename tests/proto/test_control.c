@@ -122,6 +122,25 @@ static void fields_arrive(void **state)
     assert_true(m.hello.seed.given && m.hello.seed.value == UINT64_MAX);
     assert_int_equal(m.hello.steps, -1);
     assert_null(m.hello.token);
+    assert_int_equal(m.hello.wait, -1);
+    assert_null(m.hello.fork.session);
+    kt_client_message_free(&m);
+    text = "{\"type\":\"hello\",\"protocol\":1,\"codecs\":[\"vp8\"],\"wait\":false,"
+           "\"fork\":{\"frame\":7,\"session\":\"" TOKEN "\"}}";
+    assert_int_equal(kt_client_message_parse(&m, text, strlen(text), NULL), 0);
+    assert_int_equal(m.hello.wait, 0);
+    assert_string_equal(m.hello.fork.session, TOKEN);
+    assert_int_equal(m.hello.fork.frame, 7);
+    kt_client_message_free(&m);
+    text = "{\"type\":\"set\",\"draft\":true,\"cut\":\"block\",\"recache\":\"checkpoint\"}";
+    assert_int_equal(kt_client_message_parse(&m, text, strlen(text), NULL), 0);
+    assert_int_equal(m.set.draft, 1);
+    assert_int_equal(m.set.preview, -1);
+    assert_int_equal(m.set.depth, -1);
+    assert_int_equal(m.set.change.cut, KT_NAME_BLOCK);
+    assert_int_equal(m.set.change.transition, -1);
+    assert_int_equal(m.set.change.blend, -1);
+    assert_int_equal(m.set.change.recache, KT_CHANGE_CHECKPOINT);
     kt_client_message_free(&m);
 }
 
@@ -130,6 +149,8 @@ static void fields_arrive(void **state)
 static const char *const examples[] = {"a red circle over the sea", NULL};
 static const char *const features[] = {"scene", "cut", "latent", "block", "resume", NULL};
 static const char *const no_features[] = {NULL};
+
+static const struct kt_settings settings = {1, 1, 1, {KT_NAME_NOW, KT_NAME_MODEL, 2, 0}};
 
 static struct kt_welcome welcome(void)
 {
@@ -146,6 +167,8 @@ static struct kt_welcome welcome(void)
         .frames_per_latent = 4,
         .block_frames = 12,
         .steps_max = 4,
+        .window = 12,
+        .settings = settings,
         .seed = 7,
         .server_us = 1234567,
         .examples = examples,
@@ -192,6 +215,9 @@ static char *print_fault_vector(const char *name)
         kt_fault_detail(&f, "", "at most 2 sessions", "2 open");
         f.limit = 2;
         f.retry_ms = 5000;
+    } else if (strcmp(name, "error-fork") == 0) {
+        kt_fault_set(&f, KT_FAULT_UNKNOWN_SESSION, "hello: there is no such session to fork");
+        kt_fault_detail(&f, "fork.session", "the resume token of a session", "another");
     } else {
         kt_fault_set(&f, KT_FAULT_RATE_LIMITED, "too many edits");
         f.has_rev = 1;
@@ -215,6 +241,17 @@ static char *print_received_vector(const char *name)
     return kt_print_received(&r);
 }
 
+static char *print_settings_vector(const char *name)
+{
+    struct kt_settings s = settings;
+    if (strcmp(name, "settings-other") == 0) {
+        s = (struct kt_settings){0, 0, 0, {KT_NAME_LATENT, KT_NAME_BLEND, 4, 6}};
+    } else if (strcmp(name, "settings-checkpoint") == 0) {
+        s = (struct kt_settings){1, 0, 4, {KT_NAME_BLOCK, KT_NAME_SCENE, 2, KT_CHANGE_CHECKPOINT}};
+    }
+    return kt_print_settings(&s);
+}
+
 static char *print_named(const char *name)
 {
     if (strcmp(name, "welcome") == 0) {
@@ -233,7 +270,31 @@ static char *print_named(const char *name)
         return print_fault_vector(name);
     }
     if (strcmp(name, "applied") == 0) {
-        return kt_print_applied(&(struct kt_applied){5, 2, 48, 1000});
+        return kt_print_applied(&(struct kt_applied){5, 2, 48, 1000, 2, KT_NAME_NOW, 1});
+    }
+    if (strcmp(name, "applied-cold") == 0) {
+        return kt_print_applied(&(struct kt_applied){6, 3, 60, 1001, 0, KT_NAME_BLOCK, 0});
+    }
+    if (strcmp(name, "applied-begun") == 0) {
+        return kt_print_applied(&(struct kt_applied){7, 4, 72, 1002, 1, KT_NAME_LATENT, 0});
+    }
+    if (strncmp(name, "drafted", 7) == 0) {
+        const int ready = strcmp(name, "drafted-ready") == 0;
+        return kt_print_drafted(5, ready, ready ? 950 : 900);
+    }
+    if (strncmp(name, "settings", 8) == 0) {
+        return print_settings_vector(name);
+    }
+    if (strncmp(name, "queued", 6) == 0) {
+        const int known = strcmp(name, "queued") == 0;
+        return kt_print_queued(
+            &(struct kt_queued){known ? 2 : 1, known ? 1 : 2, known ? 90000 : -1});
+    }
+    if (strncmp(name, "history", 7) == 0) {
+        static const int64_t checkpoints[] = {480, 720};
+        return kt_print_history(strcmp(name, "history") == 0
+                                    ? &(struct kt_history){0, 479, NULL, 0}
+                                    : &(struct kt_history){48, 959, checkpoints, 2});
     }
     if (strcmp(name, "failed") == 0) {
         return kt_print_failed(5, "model_failed", "every context is in use");

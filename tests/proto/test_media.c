@@ -17,7 +17,7 @@ static void literal_bytes(void **state)
         0x01, 0x02, 0x03, 0x04,                         /* seq */
         0x05, 0x06, 0x07, 0x08,                         /* epoch */
         0x09, 0x0a, 0x0b, 0x0c,                         /* revision */
-        4,    0,    0x00, 0x48,                         /* steps, reserved, header bytes */
+        4,    3,    0x00, 0x48,                         /* steps, fade, header bytes */
         0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, /* frame */
         0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, /* pts */
         0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, /* server_us */
@@ -28,6 +28,7 @@ static void literal_bytes(void **state)
     const struct kt_media_header h = {
         .codec = KT_CODEC_VP9,
         .steps = 4,
+        .fade = 3,
         .flags = KT_MEDIA_KEY | KT_MEDIA_FIRST | KT_MEDIA_FLUSH,
         .seq = 0x01020304,
         .epoch = 0x05060708,
@@ -87,6 +88,7 @@ static struct kt_media_header header_of(const json_t *v, size_t payload)
         .stream = (uint8_t)number(j, "stream"),
         .codec = (uint8_t)kt_codec_from_name(vector_string(j, "codec")),
         .steps = (uint8_t)number(j, "steps"),
+        .fade = (uint8_t)number(j, "fade"),
         .seq = (uint32_t)number(j, "seq"),
         .epoch = (uint32_t)number(j, "epoch"),
         .revision = (uint32_t)number(j, "revision"),

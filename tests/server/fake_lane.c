@@ -5,6 +5,8 @@
  *   fps=N      makes N pictures a second (default: twice the stream's rate)
  *   delay=N    takes N ms to apply a prompt, or to get a draft ready (default 120)
  *   fail       the prompt fails
+ *   preview    half of the delay into a commit that was not drafted, the coming epoch shows itself
+ *   admit=N    one more session may have N steps; the smallest of all sessions counts
  *
  * A draft is "text" after a quarter of its delay and "ready" after all of it; a commit that wants
  * the same takes effect as soon as the draft is ready.
@@ -60,6 +62,7 @@ int kt_engine_open(struct kt_engine **e, const struct kt_engine_params *p, struc
     (*e)->config.height = HEIGHT;
     (*e)->config.fps = FPS;
     (*e)->config.sampler.steps = STEPS;
+    (*e)->config.sampler.local_attn_size = 12;
     (*e)->config.vocabulary = (struct kt_vocabulary){examples, words, NULL};
     return 0;
 }
@@ -101,6 +104,7 @@ struct fake_wish {
     char *text; /* NULL: nothing is wished */
     struct kt_wish wish;
     int64_t text_ns, ready_ns; /* when its text is encoded, its first pictures are ready */
+    int64_t preview_ns;        /* when a preview is due, 0: none */
     int told;                  /* enum kt_stage */
     int hit;
 };
@@ -114,6 +118,7 @@ struct fake_session {
     int64_t next_ns; /* when the next latent is finished */
     struct fake_wish draft, prompt;
     float text_ms;
+    int admit;
     struct kt_session_settings settings;
 };
 
@@ -129,6 +134,7 @@ struct kt_lane {
     int frame_count;
     struct fake_session sessions[SESSIONS_MAX];
     uint64_t made;
+    atomic_int admit, open; /* read from the loop's thread */
 };
 
 struct kt_frame *kt_frame_ref(struct kt_frame *f)
@@ -267,6 +273,18 @@ static int64_t cut_at(const struct fake_session *s, enum kt_cut cut)
     }
 }
 
+static void count_sessions(struct kt_lane *lane)
+{
+    int admit = STEPS, open = 0;
+    for (int i = 0; i < lane->p.sessions_max; i++) {
+        const struct fake_session *s = &lane->sessions[i];
+        open += s->open;
+        admit = s->open && s->admit < admit ? s->admit : admit;
+    }
+    atomic_store(&lane->admit, admit);
+    atomic_store(&lane->open, open);
+}
+
 static void apply_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t index)
 {
     struct fake_wish *w = &s->prompt;
@@ -278,6 +296,8 @@ static void apply_prompt(struct kt_lane *lane, struct fake_session *s, uint32_t 
     choose_colour(s, w->text);
     s->fps = knob(w->text, "fps=", 2.0 * FPS);
     s->text_ms = (float)knob(w->text, "delay=", 120);
+    s->admit = (int)knob(w->text, "admit=", STEPS);
+    count_sessions(lane);
     s->revision = w->wish.revision;
     const int64_t at = w->wish.at >= 0 ? w->wish.at * PER_LATENT : cut_at(s, w->wish.cut);
     const int flush = s->started && w->wish.cut == KT_CUT_NOW, hit = w->hit;
@@ -302,11 +322,31 @@ static void tell_draft(struct kt_lane *lane, struct fake_wish *w, uint32_t index
     }
 }
 
+static void publish_previews(struct kt_lane *lane, struct fake_session *s, uint32_t index)
+{
+    for (int i = 0; i < PER_LATENT; i++) {
+        struct fake_frame *f = take_frame(lane);
+        KT_ASSERT(f);
+        draw(s, s->shown + i, f->public.data);
+        f->public = (struct kt_frame){.data = f->public.data,
+                                      .width = WIDTH,
+                                      .height = HEIGHT,
+                                      .session = index,
+                                      .epoch = s->epoch + 1,
+                                      .revision = s->prompt.wish.revision,
+                                      .frame = s->shown + i,
+                                      .preview = 1};
+        const struct kt_event e = {.kind = KT_EVENT_FRAME, .session = index, .frame = &f->public};
+        put_event(lane, &e);
+    }
+}
+
 static void publish(struct kt_lane *lane, struct fake_session *s, uint32_t index)
 {
     struct fake_frame *f = take_frame(lane);
     KT_ASSERT(f);
     draw(s, s->next, f->public.data);
+    f->public.preview = 0;
     f->public.width = WIDTH;
     f->public.height = HEIGHT;
     f->public.session = index;
@@ -332,6 +372,12 @@ static int work(struct kt_lane *lane, uint32_t index)
         return 0;
     }
     tell_draft(lane, &s->draft, index);
+    if (s->prompt.preview_ns && now >= s->prompt.preview_ns && s->started && !s->prompt.hit &&
+        s->settings.preview && frames_free(lane) >= PER_LATENT) {
+        s->prompt.preview_ns = 0;
+        publish_previews(lane, s, index);
+        return 1;
+    }
     const int due = s->prompt.text && now >= s->prompt.ready_ns;
     if (due && (s->prompt.wish.cut != KT_CUT_BLOCK || s->next % BLOCK == 0)) {
         apply_prompt(lane, s, index);
@@ -361,7 +407,11 @@ static void take_wish(struct fake_wish *w, const struct kt_command *c)
 {
     const int64_t delay_ns = (int64_t)(knob(c->text, "delay=", 120) * 1e6), now = kt_now_ns();
     drop_wish(w);
-    *w = (struct fake_wish){c->text, c->wish, now + delay_ns / 4, now + delay_ns, 0, 0};
+    *w = (struct fake_wish){.text = c->text,
+                            .wish = c->wish,
+                            .text_ns = now + delay_ns / 4,
+                            .preview_ns = strstr(c->text, "preview") ? now + delay_ns / 2 : 0,
+                            .ready_ns = now + delay_ns};
 }
 
 static void take_draft(struct fake_session *s, const struct kt_command *c)
@@ -391,7 +441,8 @@ static void take_prompt(struct fake_session *s, const struct kt_command *c)
 
 static void take_open(struct kt_lane *lane, struct fake_session *s, const struct kt_command *c)
 {
-    *s = (struct fake_session){.open = 1, .settings = c->settings, .fps = 2 * FPS};
+    *s = (struct fake_session){.open = 1, .settings = c->settings, .fps = 2 * FPS, .admit = STEPS};
+    count_sessions(lane);
     if (c->wish.from >= 0) {
         const struct fake_session *from = &lane->sessions[c->wish.from];
         memcpy(s->colour, from->colour, sizeof(s->colour));
@@ -409,6 +460,7 @@ static void close_session(struct kt_lane *lane, struct fake_session *s, uint32_t
     drop_wish(&s->draft);
     drop_wish(&s->prompt);
     *s = (struct fake_session){0};
+    count_sessions(lane);
     put_event(lane, &closed);
 }
 
@@ -489,7 +541,8 @@ int kt_lane_open(struct kt_lane **out, const struct kt_lane_params *p, struct kt
     struct kt_lane *lane = calloc(1, sizeof(*lane));
     KT_ASSERT(lane && p->sessions_max <= SESSIONS_MAX);
     lane->p = *p;
-    lane->frame_count = p->sessions_max * (p->policy.decode_lead + 3) * PER_LATENT;
+    atomic_store(&lane->admit, STEPS);
+    lane->frame_count = p->sessions_max * (p->policy.decode_lead + 6) * PER_LATENT;
     lane->frames = calloc((size_t)lane->frame_count, sizeof(*lane->frames));
     lane->pictures = malloc((size_t)lane->frame_count * PICTURE_BYTES);
     KT_ASSERT(lane->frames && lane->pictures);
@@ -561,5 +614,6 @@ void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out)
     memset(out, 0, sizeof(*out));
     out->frames_total = lane->frame_count;
     out->frames_free = frames_free(lane);
-    out->admit_steps = STEPS;
+    out->admit_steps = atomic_load(&lane->admit);
+    out->sessions_open = atomic_load(&lane->open);
 }

@@ -610,7 +610,7 @@ class Places(Case):
     def test_too_many_sessions(self):
         a, b = self.open(), self.open()
         c = self.client()
-        c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"]})
+        c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "wait": False})
         texts, close = c.closed()
         e = texts[0]
         self.assertEqual((e["code"], e["limit"], e["fatal"], close), ("too_many_sessions", 2, True, 1013))
@@ -630,7 +630,7 @@ class Places(Case):
         c.picture()
         b.picture()
         d = self.client()  # and cannot come back now
-        d.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "resume": a.welcome["session"]})
+        d.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "resume": a.welcome["session"], "wait": False})
         self.assertEqual(d.closed()[0][0]["code"], "too_many_sessions")
 
     def test_resume(self):

@@ -141,6 +141,8 @@ static int setup(void **state)
         .log = &quiet,
         .steps_max = 4,
         .ready = 1,
+        .window = 12,
+        .settings = kt_settings_default(),
         .video = {
             .width = 192, .height = 112, .fps = 16, .frames_per_latent = 4, .block_latents = 3}};
     assert_int_equal(kt_packet_pool_create(&live.pool, 10, 4096), 0);
@@ -150,10 +152,12 @@ static int setup(void **state)
     session.live = &live;
     kt_client_init(&client, NULL, now_us);
     client.log = &quiet;
-    assert_int_equal(kt_session_open(&session, &hello, now_us), 0);
+    const struct kt_session_start start = {0};
+    assert_int_equal(kt_session_open(&session, &hello, &start, now_us), 0);
     client.session = &session;
     client.state = KT_CLIENT_BOUND;
-    kt_session_attach(&session, &client, KT_CODEC_VP8, 0, now_us);
+    client.codec = client.preview_codec = KT_CODEC_VP8;
+    kt_session_attach(&session, &client, 0, now_us);
     answer(0);
     return 0;
 }
@@ -212,7 +216,7 @@ static void flush_reaches_every_queue(void **state)
     assert_int_equal(h.seq, 1); /* without a gap */
     assert_int_equal(h.flags, KT_MEDIA_KEY | KT_MEDIA_FIRST | KT_MEDIA_FLUSH);
     make(1, 99, 0); /* a straggler of the lane */
-    assert_int_equal(session.raw_count, 0);
+    assert_int_equal(session.reel.count, 0);
 }
 
 static void applied(uint32_t epoch, int64_t frame)
@@ -241,8 +245,8 @@ static void new_epoch_follows_in_order(void **state)
     }
     write_one(1, 0, KT_MEDIA_FIRST);
     applied(2, 4);
-    assert_int_equal(session.raw_count, 3); /* 1, 2, 3 */
-    make(1, 8, PLAIN);                      /* a straggler, void */
+    assert_int_equal(session.reel.count, 3); /* 1, 2, 3 */
+    make(1, 8, PLAIN);                       /* a straggler, void */
     make(2, 4, FIRST);
     make(2, 5, PLAIN);
     write_one(1, 1, 0);
@@ -342,7 +346,7 @@ static void unread_pictures_stop_the_encoder(void **state)
         }
     }
     assert_int_equal(client.outq.picture_count, KT_OUTQ_PICTURES_SOFT);
-    assert_int_equal(session.raw_count, 20 - KT_OUTQ_PICTURES_SOFT);
+    assert_int_equal(session.reel.count, 20 - KT_OUTQ_PICTURES_SOFT);
 }
 
 static void unread_client_is_closed(void **state)
@@ -440,7 +444,8 @@ static void gpu_encoder_is_replaced(void **state)
 {
     kt_session_detach(&session, 1, now_us);
     client.codec_else = KT_CODEC_VP9;
-    kt_session_attach(&session, &client, KT_CODEC_H264, 1, now_us);
+    client.codec = KT_CODEC_H264;
+    kt_session_attach(&session, &client, 1, now_us);
     assert_int_equal(orders[ordered - 1].kind, KT_ENCODE_OPEN);
     assert_int_equal(orders[ordered - 1].params.codec, KT_CODEC_H264);
     make(1, 0, 1);
@@ -464,7 +469,8 @@ static void no_encoder_at_all(void **state)
 {
     kt_session_detach(&session, 1, now_us);
     client.codec_else = KT_CODEC_JPEG;
-    kt_session_attach(&session, &client, KT_CODEC_H264, 1, now_us);
+    client.codec = KT_CODEC_H264;
+    kt_session_attach(&session, &client, 1, now_us);
     answer(-EBUSY);
     answer(-ENOMEM);
     assert_int_equal(close_code, 1011);

@@ -44,7 +44,7 @@ class Picture:
     def __init__(self, data):
         f = HEADER.unpack(data[:72])
         (self.magic, self.version, self.type, self.stream, self.codec, self.flags, self.seq, self.epoch,
-         self.revision, self.steps, self.reserved, self.header_bytes, self.frame, self.pts_us,
+         self.revision, self.steps, self.fade, self.header_bytes, self.frame, self.pts_us,
          self.server_us) = f[:15]
         self.timings, self.width, self.height, self.n = f[15:23], f[23], f[24], f[25]
         self.payload = data[72:]
@@ -145,7 +145,8 @@ class Client:
                 return json.loads(payload.decode())
             elif opcode == 2:
                 p = Picture(payload)
-                self.last_seq = p.seq
+                if p.stream == 0:
+                    self.last_seq = p.seq
                 self._report()
                 return p
 
@@ -175,12 +176,12 @@ class Client:
                 raise AssertionError("%s while waiting for %s" % (m, kind))
         raise AssertionError("no %s in %d messages" % (kind, limit))
 
-    def picture(self, limit=400, **fields):
+    def picture(self, limit=400, stream=0, **fields):
         for _ in range(limit):
             m = self.receive()
             if m is None:
                 raise AssertionError("closed (%s) while waiting for a picture" % self.close_code)
-            if isinstance(m, Picture) and all(getattr(m, k) == v for k, v in fields.items()):
+            if isinstance(m, Picture) and m.stream == stream and all(getattr(m, k) == v for k, v in fields.items()):
                 return m
         raise AssertionError("no such picture")
 

@@ -289,7 +289,7 @@ static int replace_encoder(struct kt_session *s, const struct kt_encode_order *a
 static void take_open_answer(struct kt_session *s, const struct kt_encode_order *answer)
 {
     struct kt_fault fault;
-    if (answer->rc == 0) {
+    if (answer->rc >= 0) {
         return;
     }
     if (answer->stream == KT_STREAM_PREVIEW) {

@@ -6,6 +6,7 @@ asserts how long something took; what must not happen too early or too often is 
 """
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -699,6 +700,269 @@ class Places(Case):
                 other.picture()  # everybody else is served
         slow.close()
         self.assertTrue(gone, "it was never closed")
+
+
+class Changes(Case):
+    """How prompts take effect: drafts, cuts, previews, rewinds, forks."""
+    def drafted(self, c, text, rev, stage):
+        c.type(text, rev, commit=False)
+        return c.expect("drafted", rev=rev, stage=stage)
+
+    def test_drafted_and_committed(self):
+        c = self.open()
+        c.picture()
+        self.drafted(c, "a blue star", 1, "text")
+        d = c.expect("drafted", rev=1, stage="ready")
+        c.send({"type": "commit", "rev": 1})
+        a = c.expect("applied", rev=1)
+        self.assertEqual((a["hit"], a["cut"], a["flush"]), ("ready", "now", True))
+        self.assertGreaterEqual(a["server_us"], d["server_us"])
+        p = c.picture(epoch=a["epoch"])
+        self.assertEqual((p.flags, p.fade, p.frame), (KEY | FIRST | FLUSH, 3, a["frame"]))
+        self.assertEqual(c.picture().fade, 0)
+
+    def test_committed_while_it_is_drafted(self):
+        c = self.open()
+        c.picture()
+        self.drafted(c, "delay=1200 a blue star", 1, "text")
+        c.send({"type": "commit", "rev": 1})
+        self.assertEqual(c.expect("applied", rev=1)["hit"], "begun")
+
+    def test_not_drafted(self):
+        c = self.open()
+        c.send({"type": "set", "draft": False})
+        self.assertFalse(c.expect("settings")["draft"])
+        c.picture()
+        c.type("a blue star", 1)
+        self.assertEqual(c.expect("applied", rev=1)["hit"], "cold")
+
+    def test_another_text_or_another_wish_is_not_the_draft(self):
+        c = self.open()
+        c.picture()
+        self.drafted(c, "a blue star", 1, "ready")
+        c.send({"type": "commit", "rev": 1, "transition": "scene"})
+        self.assertEqual(c.expect("applied", rev=1)["hit"], "cold")
+        self.drafted(c, "a green star", 2, "ready")
+        c.type("a green star moves", 3)
+        self.assertNotEqual(c.expect("applied", rev=3)["hit"], "ready")
+
+    def test_settings(self):
+        c = self.open()
+        all_of_them = {"draft": True, "preview": True, "depth": 1, "cut": "now", "transition": "model", "blend": 2,
+                       "recache": "full"}
+        self.assertEqual(c.welcome["settings"], all_of_them)
+        self.assertEqual(c.welcome["limits"]["window"], 12)
+        c.send({"type": "set"})
+        s = c.expect("settings")
+        s.pop("type")
+        self.assertEqual(s, all_of_them)
+        c.send({"type": "set", "recache": 13})
+        e = c.expect("error")
+        self.assertEqual((e["code"], e["field"], e["found"]), ("out_of_range", "recache", "13"))
+        c.send({"type": "set", "cut": "block", "depth": 0, "recache": "checkpoint"})
+        s = c.expect("settings")
+        c.close()
+        d = self.client()
+        w = d.hello(resume=c.welcome["session"])
+        s.pop("type")
+        self.assertEqual(w["settings"], s)  # kept while it slept
+
+    def test_cuts_that_follow(self):
+        c = self.open()
+        last = c.picture()
+        for rev, cut in enumerate(("latent", "block", "latent"), 1):
+            for _ in range(10):
+                last = c.picture()
+            c.type("a blue star " + "x" * rev, rev, cut=cut)
+            a = None
+            while not (last.epoch == (a or {}).get("epoch")):
+                m = c.receive()
+                if isinstance(m, dict):
+                    a = m if m["type"] == "applied" else a
+                    continue
+                self.assertEqual(m.frame, last.frame + 1)  # nothing is left out, nothing twice
+                last = m
+            self.assertEqual((a["cut"], a["flush"]), (cut, False))
+            self.assertGreaterEqual(last.frame, a["frame"])
+            self.assertEqual((last.flags & ~LATE, last.fade), (KEY | FIRST, 0))
+            if cut == "block":
+                self.assertEqual(a["frame"] % 12, 0)
+
+    def test_previews(self):
+        c = self.open()
+        c.send({"type": "set", "draft": False})
+        first = c.picture()
+        c.type("delay=600 preview a blue star", 1)
+        seen, p = [], first
+        while p.epoch == first.epoch or p.stream:
+            m = c.receive()
+            if isinstance(m, Picture):
+                p = m
+                seen += [p] if p.stream else []
+        self.assertEqual(len(seen), 4)
+        self.assertEqual([q.epoch for q in seen], [p.epoch] * 4)
+        self.assertEqual([q.flags & KEY for q in seen], [KEY, 0, 0, 0])
+        for a, b in zip(seen, seen[1:]):
+            self.assertEqual((b.pts_us - a.pts_us, b.codec), (INTERVAL_US, 1))
+        c.send({"type": "set", "preview": False})
+        c.type("delay=600 preview a green star", 2)
+        while p.revision < 2:
+            m = c.receive()
+            if isinstance(m, Picture):
+                self.assertEqual(m.stream, 0)
+                p = m
+
+    def test_rewind(self):
+        c = self.open()
+        c.send({"type": "rewind", "frame": 1 << 40})
+        e = c.expect("error")
+        self.assertEqual((e["code"], e["field"]), ("out_of_range", "frame"))
+        for _ in range(40):
+            last = c.picture()
+        h = c.expect("history")
+        self.assertEqual(h["from"], 0)
+        self.assertGreaterEqual(h["to"], last.frame)
+        c.send({"type": "rewind", "frame": 8})
+        p = c.picture(epoch=last.epoch + 1)
+        self.assertEqual((p.frame, p.flags, p.fade, p.revision), (8, KEY | FIRST | FLUSH, 0, 0))
+        self.assertEqual(c.picture().frame, 9)
+
+    def test_fork(self):
+        a = self.open(seed="5")
+        a.type("a blue star", 1)
+        for _ in range(20):
+            p = a.picture(revision=1)
+        b = self.client()
+        b.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "fork": {"session": "0" * 32}})
+        e = b.expect("error")
+        self.assertEqual((e["code"], e["field"], e["fatal"]), ("unknown_session", "fork.session", False))
+        b.send({"type": "hello", "protocol": 1, "codecs": ["vp8"],
+                "fork": {"session": a.welcome["session"], "frame": 1 << 40}})
+        self.assertEqual(b.expect("error")["field"], "fork.frame")
+        w = b.hello(fork={"session": a.welcome["session"]}, text="does not count")
+        self.assertEqual((w["resumed"], w["text"], w["seed"], w["committed"]), (False, "a blue star", "5", 0))
+        self.assertNotEqual(w["session"], a.welcome["session"])
+        q = b.picture()
+        self.assertGreater(q.frame, 0)
+        self.assertLessEqual(q.frame, p.frame + 8)
+        a.picture()
+        c = self.client()
+        c.hello(fork={"session": a.welcome["session"], "frame": 0})
+        self.assertEqual(c.picture().frame, 0)
+
+    def test_any_order(self):
+        """Random typing, commits, cuts, resets and rewinds: no epoch comes twice, no picture of an abandoned prompt."""
+        dice = random.Random(int(os.environ.get("KT_TEST_SEED", "7")))
+        c = self.open()
+        epoch, rev, abandoned, seq = 0, 0, -1, None
+        for _ in range(250):
+            act = dice.random()
+            if act < 0.5:
+                rev += 1
+                c.type("delay=%d %s a blue star %d" % (dice.choice((0, 20, 150)), dice.choice(("", "preview")), rev),
+                       rev, commit=False)
+                if dice.random() < 0.6:
+                    c.send({"type": "commit", "rev": rev, "cut": dice.choice(("now", "latent", "block"))})
+            elif act < 0.55:
+                c.send({"type": "reset"})
+            elif act < 0.6 and seq is not None:
+                c.send({"type": "rewind", "frame": 0})
+            for _ in range(dice.randrange(6)):
+                m = c.receive()
+                self.assertIsNotNone(m)
+                if not isinstance(m, Picture):
+                    self.assertNotEqual(m["type"], "error", m)
+                    continue
+                self.assertEqual(m.seq, m.seq if seq is None else seq + 1)
+                seq = m.seq
+                if m.stream:
+                    self.assertGreater(m.epoch, epoch)
+                    continue
+                self.assertGreaterEqual(m.epoch, epoch)
+                self.assertGreaterEqual(m.revision, abandoned)
+                self.assertEqual(bool(m.flags & FIRST), m.epoch > epoch)
+                epoch, abandoned = m.epoch, m.revision
+
+
+class Line(Case):
+    options = ("--sessions", "3", "--prompt", "")
+
+    def waiting(self, position, sessions=1, **fields):
+        c = self.client()
+        c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], **fields})
+        q = c.expect("queued")
+        self.assertEqual((q["position"], q["sessions"]), (position, sessions))
+        return c
+
+    def test_line(self):
+        a = self.open()
+        a.type("admit=0 a red circle", 1)
+        a.picture()
+        b, c = self.waiting(1), self.waiting(2, text="a blue star")
+        d = self.client()
+        d.send({"type": "hello", "protocol": 1, "codecs": ["vp8"], "wait": False})
+        texts, close = d.closed()
+        self.assertEqual((texts[0]["code"], texts[0]["limit"], close), ("too_many_sessions", 3, 1013))
+        b.send({"type": "ping", "id": 4, "client_us": 0})
+        b.expect("pong", id=4)
+        b.send({"type": "commit", "rev": 0})
+        e = b.expect("error")
+        self.assertEqual((e["code"], e["fatal"]), ("hello_expected", False))
+        b.send({"type": "bye"})
+        self.assertEqual(b.closed()[1], 1000)
+        self.assertEqual(c.expect("queued")["position"], 1)
+        a.picture(steps=4)
+        a.type("admit=2 a red circle", 2)
+        self.assertFalse(c.expect("welcome")["resumed"])
+        self.assertEqual(c.picture().steps, 2)  # and not at the first one's cost
+        a.picture(steps=4, revision=2)
+        a.send({"type": "bye"})
+        c.picture(steps=4, limit=2000)  # alone, it gets them all
+
+    def test_somebody_leaves(self):
+        a = self.open()
+        a.type("admit=0 a red circle", 1)
+        a.picture()
+        b = self.waiting(1)
+        a.send({"type": "bye"})
+        b.expect("welcome")
+        b.type("a blue star", 1)
+        b.picture()
+
+    def test_one_who_waits_goes_away(self):
+        a = self.open()
+        a.type("admit=0 a red circle", 1)
+        a.picture()
+        b, c = self.waiting(1), self.waiting(2)
+        b.close()
+        self.assertEqual(c.expect("queued")["position"], 1)
+        a.type("admit=4 a red circle", 2)
+        c.expect("welcome")
+
+    def test_a_sleeper_makes_room(self):
+        a = self.open()
+        a.type("admit=0 a red circle", 1)
+        a.picture()
+        a.close()
+        b = self.client()
+        b.hello()
+
+    def test_the_line_is_bounded(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write('{"sessions_max": 1, "queue_max": 2, "prompt": "a red circle"}')
+            f.flush()
+            server = Server("--config", f.name)
+        clients = [Client(server.port) for _ in range(4)]
+        clients[0].hello()
+        for i, c in enumerate(clients[1:]):
+            c.send({"type": "hello", "protocol": 1, "codecs": ["vp8"]})
+            m = c.receive()
+            self.assertEqual(m.get("position", m.get("code")), (1, 2, "too_many_sessions")[i])
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(clients[1].closed()[1], 1001)
+        for c in clients:
+            c.close()
+        server.stop(None)
 
 
 class Connections(unittest.TestCase):

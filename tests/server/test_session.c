@@ -6,6 +6,7 @@
 #include "tests/proto/test.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,7 +146,7 @@ static int setup(void **state)
         .settings = kt_settings_default(),
         .video = {
             .width = 192, .height = 112, .fps = 16, .frames_per_latent = 4, .block_latents = 3}};
-    assert_int_equal(kt_packet_pool_create(&live.pool, 10, 4096), 0);
+    assert_int_equal(kt_packet_pool_create(&live.pool, 26, 4096), 0);
     assert_int_equal(kt_word_list_open(&live.words, NULL, NULL), 0);
     memset(&session, 0, sizeof(session));
     memset(&client, 0, sizeof(client));
@@ -437,6 +438,265 @@ static void place_is_free_after_the_encoder(void **state)
     sleep_ends(1);
 }
 
+/* ---- changes ---- */
+
+static void text_of_last(const char *type, char *out, size_t cap)
+{
+    struct kt_packet *p;
+    char wanted[64];
+    snprintf(wanted, sizeof(wanted), "\"type\":\"%s\"", type);
+    out[0] = '\0';
+    for (p = client.outq.texts; p; p = p->next) {
+        char text[4096];
+        snprintf(text, sizeof(text), "%.*s", (int)p->n, (const char *)p->data);
+        if (strstr(text, wanted)) {
+            snprintf(out, cap, "%s", text);
+        }
+    }
+}
+
+static void assert_last_says(const char *type, const char *what)
+{
+    char text[4096];
+    text_of_last(type, text, sizeof(text));
+    if (!strstr(text, what)) {
+        print_error("%s: %s\n", what, text);
+        fail();
+    }
+}
+
+/* What is typed is drafted as the settings say, and committed alike. */
+static void typing_is_drafted(void **state)
+{
+    pass(0);
+    message("{\"type\":\"set\",\"cut\":\"latent\",\"transition\":\"blend\",\"recache\":6}");
+    assert_last_says("settings", "\"cut\":\"latent\"");
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"edit\",\"rev\":2,\"text\":\"two\"}");
+    const int before = post_count;
+    pass(0);
+    assert_int_equal(post_count, before + 2); /* SETTINGS and one DRAFT */
+    const struct kt_command *draft = last_post(KT_COMMAND_DRAFT);
+    assert_string_equal(draft->text, "two");
+    assert_int_equal(draft->wish.revision, 2);
+    assert_int_equal(draft->wish.cut, KT_CUT_LATENT);
+    assert_int_equal(draft->wish.blend, 2);
+    assert_int_equal(draft->wish.recache, 6);
+    assert_int_equal(draft->wish.at, -1);
+    assert_int_equal(draft->wish.from, -1);
+    message("{\"type\":\"commit\",\"rev\":2}");
+    pass(0);
+    struct kt_wish a = draft->wish, b = last_post(KT_COMMAND_PROMPT)->wish;
+    assert_memory_equal(&a, &b, sizeof(a));
+    message("{\"type\":\"edit\",\"rev\":3,\"text\":\" \"}");
+    pass(0);
+    assert_string_equal(last_post(KT_COMMAND_DRAFT)->text, "");
+    message("{\"type\":\"edit\",\"rev\":4,\"text\":\"four\"}");
+    message("{\"type\":\"set\",\"draft\":false,\"depth\":3,\"preview\":false}");
+    pass(0);
+    assert_string_equal(last_post(KT_COMMAND_DRAFT)->text, ""); /* forgotten */
+    assert_int_equal(last_post(KT_COMMAND_SETTINGS)->settings.drafts, 0);
+    assert_int_equal(last_post(KT_COMMAND_SETTINGS)->settings.depth, 3);
+    assert_int_equal(last_post(KT_COMMAND_SETTINGS)->settings.preview, 0);
+}
+
+static void a_commit_may_differ_from_the_settings(void **state)
+{
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"commit\",\"rev\":1,\"cut\":\"block\",\"recache\":\"checkpoint\"}");
+    pass(0);
+    const struct kt_wish *w = &last_post(KT_COMMAND_PROMPT)->wish;
+    assert_int_equal(w->cut, KT_CUT_BLOCK);
+    assert_int_equal(w->recache, KT_RECACHE_CHECKPOINT);
+    assert_int_equal(w->transition, KT_TRANSITION_MODEL);
+    assert_null(last_post(KT_COMMAND_DRAFT)); /* overtaken by its own commit */
+    message("{\"type\":\"edit\",\"rev\":2,\"text\":\"two\"}");
+    message("{\"type\":\"commit\",\"rev\":2,\"recache\":13}");
+    assert_last_says("error", "\"field\":\"recache\"");
+    assert_last_says("error", "1 to 12");
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_PROMPT)->wish.revision, 1);
+}
+
+static void prompt_applied(uint32_t revision, uint32_t epoch, int64_t frame, int flush)
+{
+    struct kt_event e = {.kind = KT_EVENT_APPLIED,
+                         .revision = revision,
+                         .epoch = epoch,
+                         .frame_index = frame,
+                         .hit = 2,
+                         .flush = flush};
+    kt_session_event(&session, &e, now_us);
+}
+
+static void only_a_cut_now_fades(void **state)
+{
+    prompt_applied(0, 1, 0, 0);
+    assert_last_says("applied", "\"flush\":false");
+    make(1, 0, FIRST);
+    write_one(1, 0, KT_MEDIA_FIRST);
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"commit\",\"rev\":1}");
+    prompt_applied(1, 2, 1, 1);
+    assert_last_says("applied", "\"hit\":\"ready\",\"cut\":\"now\",\"flush\":true");
+    make(2, 1, FLUSHING);
+    pass(0);
+    answer(100);
+    assert_int_equal(written().fade, 3);
+    message("{\"type\":\"reset\"}");
+    prompt_applied(1, 3, 0, 1);
+    make(3, 0, FLUSHING);
+    pass(0);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_true(h.flags & KT_MEDIA_FLUSH);
+    assert_int_equal(h.fade, 0);
+    message("{\"type\":\"edit\",\"rev\":2,\"text\":\"two\"}");
+    message("{\"type\":\"commit\",\"rev\":2,\"cut\":\"block\"}");
+    prompt_applied(2, 4, 12, 0);
+    assert_last_says("applied", "\"cut\":\"block\",\"flush\":false");
+}
+
+static void a_lost_flush_is_made_up_for(void **state)
+{
+    make(1, 0, FIRST);
+    write_one(1, 0, KT_MEDIA_FIRST);
+    make(2, 1, FLUSHING);
+    make(2, 2, PLAIN);
+    pass(0);
+    answer(-EIO);
+    pass(0);
+    answer(100);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.frame, 2);
+    assert_true((h.flags & KT_MEDIA_FLUSH) && (h.flags & KT_MEDIA_KEY));
+}
+
+static void rewind_goes_no_further_than_history(void **state)
+{
+    message("{\"type\":\"rewind\",\"frame\":0}");
+    assert_last_says("error", "a stream that has begun");
+    config.archive_mib = 0;
+    prompt_applied(0, 1, 100, 0);
+    make(1, 100, FIRST);
+    write_one(1, 100, KT_MEDIA_FIRST);
+    message("{\"type\":\"rewind\",\"frame\":101}");
+    assert_last_says("error", "76 to 100");
+    message("{\"type\":\"rewind\",\"frame\":75}");
+    assert_last_says("error", "\"field\":\"frame\"");
+    pass(0);
+    assert_null(last_post(KT_COMMAND_REWIND));
+    message("{\"type\":\"rewind\",\"frame\":76}");
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REWIND)->frame, 76);
+    config.archive_mib = 1;
+    message("{\"type\":\"rewind\",\"frame\":0}");
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REWIND)->frame, 0);
+    pass(KT_HISTORY_MS * 1000);
+    assert_last_says("history", "\"from\":0,\"to\":100");
+}
+
+/* ---- previews ---- */
+
+static void preview(uint32_t epoch, int64_t frame)
+{
+    struct kt_frame *f = &frames[frame_count++];
+    *f = (struct kt_frame){.width = 192,
+                           .height = 112,
+                           .epoch = epoch,
+                           .revision = epoch,
+                           .frame = frame,
+                           .preview = 1};
+    struct kt_event e = {.kind = KT_EVENT_FRAME, .frame = f};
+    kt_session_event(&session, &e, now_us);
+}
+
+static void previews_go_first_and_at_once(void **state)
+{
+    make(1, 0, FIRST);
+    make(1, 1, PLAIN);
+    write_one(1, 0, KT_MEDIA_FIRST);
+    pass(STEP_US);
+    answer(100); /* picture 1 waits in the queue */
+    preview(2, 2);
+    preview(2, 3);
+    assert_int_equal(orders[answered].kind, KT_ENCODE_OPEN);
+    assert_int_equal(orders[answered].stream, KT_STREAM_PREVIEW);
+    answer(0);
+    answer(50);
+    answer(50);
+    struct kt_media_header h = written();
+    const int64_t pts = (int64_t)h.pts_us;
+    assert_int_equal(h.stream, KT_STREAM_PREVIEW);
+    assert_int_equal(h.epoch, 2);
+    assert_int_equal(h.frame, 2);
+    assert_int_equal(h.seq, 1);
+    assert_int_equal(h.flags, KT_MEDIA_KEY | KT_MEDIA_FIRST);
+    h = written();
+    assert_int_equal(h.stream, KT_STREAM_PREVIEW);
+    assert_int_equal(h.flags, 0);
+    assert_int_equal((int64_t)h.pts_us - pts, 62500);
+    h = written();
+    assert_int_equal(h.stream, KT_STREAM_VIDEO);
+    assert_int_equal(h.seq, 3);
+    message("{\"type\":\"playhead\",\"seq\":2}"); /* a preview: the picture before it counts */
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REPORT)->shown, 1);
+}
+
+static void overtaken_previews_are_dropped(void **state)
+{
+    make(1, 0, FIRST);
+    write_one(1, 0, KT_MEDIA_FIRST);
+    preview(2, 1); /* queued when its epoch comes */
+    answer(0);
+    answer(50);
+    preview(2, 2); /* at the encoder */
+    make(2, 1, FLUSHING);
+    pass(0);
+    preview(2, 3); /* and after it */
+    assert_int_equal(client.outq.preview_count, 0);
+    answer(50);
+    answer(100);
+    assert_int_equal(answered, ordered);
+    const struct kt_media_header h = written();
+    assert_int_equal(h.stream, KT_STREAM_VIDEO);
+    assert_int_equal(h.seq, 1);
+    assert_null(client.outq.pictures);
+}
+
+static void previews_are_bounded(void **state)
+{
+    for (int i = 0; i < 3 * KT_PREVIEWS_IN_FLIGHT_MAX; i++) {
+        preview(2, i);
+        if (i % 2) {
+            answer(50);
+        }
+    }
+    assert_in_range(ordered - answered, 1, KT_PREVIEWS_IN_FLIGHT_MAX);
+    while (answered < ordered) {
+        answer(50);
+    }
+    assert_int_equal(client.outq.preview_count, KT_OUTQ_PREVIEWS_MAX);
+    assert_int_equal(close_code, 0);
+}
+
+static void who_wants_no_previews_gets_none(void **state)
+{
+    const int before = ordered;
+    message("{\"type\":\"set\",\"preview\":false}");
+    preview(1, 0);
+    assert_int_equal(ordered, before);
+    message("{\"type\":\"set\",\"preview\":true}");
+    client.preview_codec = KT_CODEC_NONE;
+    kt_session_detach(&session, 1, now_us);
+    kt_session_attach(&session, &client, 1, now_us);
+    answer(0);
+    preview(1, 0);
+    assert_int_equal(ordered, answered);
+}
+
 #define SESSION_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 /* The GPU's encoder has no session left: the client's next wish, without a word to the client. */
@@ -492,6 +752,15 @@ int main(void)
         SESSION_TEST(hidden_then_shown),
         SESSION_TEST(place_is_free_after_the_lane),
         SESSION_TEST(place_is_free_after_the_encoder),
+        SESSION_TEST(typing_is_drafted),
+        SESSION_TEST(a_commit_may_differ_from_the_settings),
+        SESSION_TEST(only_a_cut_now_fades),
+        SESSION_TEST(a_lost_flush_is_made_up_for),
+        SESSION_TEST(rewind_goes_no_further_than_history),
+        SESSION_TEST(previews_go_first_and_at_once),
+        SESSION_TEST(overtaken_previews_are_dropped),
+        SESSION_TEST(previews_are_bounded),
+        SESSION_TEST(who_wants_no_previews_gets_none),
         SESSION_TEST(gpu_encoder_is_replaced),
         SESSION_TEST(no_encoder_at_all),
     };

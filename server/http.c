@@ -167,7 +167,8 @@ int kt_site_files(const struct kt_site *site)
 
 static void answer_text(struct kt_http_response *out, int status, const char *text)
 {
-    *out = (struct kt_http_response){status, "text/plain; charset=utf-8", text, strlen(text)};
+    *out = (struct kt_http_response){
+        .status = status, .mime = "text/plain; charset=utf-8", .body = text, .n = strlen(text)};
 }
 
 void kt_site_answer(const struct kt_site *site, const char *path, int ready,
@@ -189,7 +190,8 @@ void kt_site_answer(const struct kt_site *site, const char *path, int ready,
     for (int i = 0; i < site->count; i++) {
         const struct file *f = &site->files[i];
         if (strcmp(f->path, wanted) == 0) {
-            *out = (struct kt_http_response){200, f->mime, f->bytes, f->n};
+            *out = (struct kt_http_response){
+                .status = 200, .mime = f->mime, .body = f->bytes, .n = f->n};
             return;
         }
     }

@@ -14,8 +14,9 @@ struct kt_site;
 struct kt_http_response {
     int status;
     const char *mime;
-    const char *body; /* lives as long as the site */
+    const char *body; /* lives as long as the site; or is `owned` */
     size_t n;
+    char *owned; /* malloc'ed for this answer, freed when it was sent; or NULL */
 };
 
 struct kt_http_header {

@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "server/auth.h"
 #include "server/client.h"
+#include "server/metrics.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -609,6 +610,80 @@ static void on_answer(void *arg, const char *path, struct kt_http_response *out)
     kt_log(hub->live->log, KT_LOG_DEBUG, "GET %s: %d", path, out->status);
 }
 
+static void measure(const struct kt_hub *hub, struct kt_metrics *m)
+{
+    *m = (struct kt_metrics){
+        .counts = &hub->live->counts,
+        .ready = hub->live->ready,
+        .sessions_max = hub->sessions_max,
+        .sessions_closing = count_phase(hub, KT_SESSION_CLOSING),
+        .waiting = line_length(hub),
+        .queued = hub->queued,
+        .refused = hub->refused,
+        .encode_waiting = kt_encode_worker_unanswered(hub->live->worker),
+        .packets_free = kt_packet_pool_free(hub->live->pool),
+        .resident_bytes = kt_metrics_resident_bytes(),
+    };
+    for (int i = 0; i < hub->sessions_max; i++) {
+        const struct kt_session *s = &hub->sessions[i];
+        m->sessions_awake += s->phase == KT_SESSION_OPEN && s->client;
+        m->sessions_asleep += s->phase == KT_SESSION_OPEN && !s->client;
+        m->raw_pictures += s->reel.count;
+    }
+    for (const struct kt_client *c = hub->clients; c; c = c->next) {
+        m->clients++;
+        m->outq_pictures += c->outq.picture_count + c->outq.preview_count;
+        m->outq_texts += c->outq.text_count;
+        m->outq_bytes += (int)c->outq.text_bytes;
+    }
+}
+
+static int may_scrape(const struct kt_serve_config *config, const char *authorization)
+{
+    static const char bearer[] = "Bearer ";
+    if (kt_auth_is_loopback(config->metrics_listen)) {
+        return 1;
+    }
+    return authorization && strncmp(authorization, bearer, sizeof(bearer) - 1) == 0 &&
+           kt_auth_token_equal(config->token, authorization + sizeof(bearer) - 1);
+}
+
+static void answer_text(struct kt_http_response *out, int status, const char *text)
+{
+    *out = (struct kt_http_response){
+        .status = status, .mime = "text/plain; charset=utf-8", .body = text, .n = strlen(text)};
+}
+
+static void on_scrape(void *arg, const char *path, const char *authorization,
+                      struct kt_http_response *out)
+{
+    const struct kt_hub *hub = arg;
+    struct kt_lane_stats stats;
+    struct kt_metrics m;
+    size_t n = 0;
+    if (!may_scrape(hub->live->config, authorization)) {
+        answer_text(out, 401, "this server's token is needed: Authorization: Bearer TOKEN\n");
+        return;
+    }
+    if (strcmp(path, KT_METRICS_PATH) != 0) {
+        answer_text(out, 404, "the metrics are at " KT_METRICS_PATH "\n");
+        return;
+    }
+    measure(hub, &m);
+    kt_lane_get_stats(hub->live->lane, &stats);
+    m.lane = &stats;
+    m.version = KT_VERSION;
+    m.model = hub->live->model->name;
+    m.device = hub->live->config->device;
+    char *text = kt_metrics_print(&m, &n);
+    if (!text) {
+        answer_text(out, 500, "out of memory\n");
+        return;
+    }
+    *out = (struct kt_http_response){
+        .status = 200, .mime = KT_METRICS_MIME, .body = text, .n = n, .owned = text};
+}
+
 static void *on_opened(void *arg, struct kt_conn *conn)
 {
     struct kt_hub *hub = arg;
@@ -761,8 +836,9 @@ void kt_hub_destroy(struct kt_hub **out)
 
 void kt_hub_handlers(struct kt_hub *hub, struct kt_loop_handlers *out)
 {
-    *out = (struct kt_loop_handlers){hub,         on_admit,  on_answer, on_opened,  on_message,
-                                     on_oversize, on_closed, on_next,   on_service, on_stopping};
+    *out = (struct kt_loop_handlers){hub,       on_admit,   on_answer,   on_scrape,
+                                     on_opened, on_message, on_oversize, on_closed,
+                                     on_next,   on_service, on_stopping};
 }
 
 void kt_hub_set_loop(struct kt_hub *hub, struct kt_loop *loop)

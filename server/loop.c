@@ -24,6 +24,7 @@ enum {
     HTTP_CHUNK_BYTES = 32 * 1024,
     PING_S = 10,
     HANGUP_S = 20,
+    SCRAPERS_MAX = 4, /* connections of the metrics' listener beyond all others */
 };
 
 struct kt_conn { /* allocated and zeroed by libwebsockets, one per WebSocket */
@@ -42,6 +43,7 @@ struct kt_conn { /* allocated and zeroed by libwebsockets, one per WebSocket */
 
 struct http_state { /* the same, one per plain HTTP request */
     const char *body;
+    char *owned; /* of the body, or NULL */
     size_t left;
 };
 
@@ -53,10 +55,10 @@ struct kt_loop {
     uv_signal_t signals[2];
     uv_timer_t goodbye;
     struct lws_context *context;
-    struct lws_vhost *vhost;
+    struct lws_vhost *vhost, *metrics;
     struct kt_conn *conns;
     struct kt_loop_params p;
-    char listen[64];
+    char listen[64], metrics_listen[64];
     int wsi_count, stopping, closing;
     const struct lws_protocols *protocols;
 };
@@ -293,12 +295,32 @@ static int add_headers(struct lws *wsi, uint8_t **at, uint8_t *end)
     return 0;
 }
 
+static void forget_answer(struct http_state *state)
+{
+    if (state) {
+        free(state->owned);
+        *state = (struct http_state){0};
+    }
+}
+
+static void ask(struct kt_loop *loop, struct lws *wsi, const char *path, struct kt_http_response *r)
+{
+    const struct kt_loop_handlers *h = &loop->p.handlers;
+    char authorization[512];
+    if (lws_get_vhost(wsi) != loop->metrics) {
+        h->answer(h->arg, path, r);
+        return;
+    }
+    h->scrape(h->arg, path,
+              header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, authorization, sizeof(authorization)), r);
+}
+
 static int start_answer(struct kt_loop *loop, struct lws *wsi, struct http_state *state,
                         const char *path)
 {
     uint8_t buffer[LWS_PRE + 2048], *start = buffer + LWS_PRE, *at = start,
                                     *end = buffer + sizeof(buffer) - 1;
-    struct kt_http_response r;
+    struct kt_http_response r = {0};
     const int status = admit(loop, wsi);
     if (status) {
         return lws_return_http_status(wsi, (unsigned)status, NULL) ? -1 : 0;
@@ -306,13 +328,12 @@ static int start_answer(struct kt_loop *loop, struct lws *wsi, struct http_state
     if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0) {
         return lws_return_http_status(wsi, 405, NULL) ? -1 : 0;
     }
-    loop->p.handlers.answer(loop->p.handlers.arg, path, &r);
+    ask(loop, wsi, path, &r);
+    *state = (struct http_state){r.body, r.owned, r.n};
     if (lws_add_http_common_headers(wsi, (unsigned)r.status, r.mime, r.n, &at, end) ||
         add_headers(wsi, &at, end) || lws_finalize_write_http_header(wsi, start, &at, end)) {
         return -1;
     }
-    state->body = r.body;
-    state->left = r.n;
     lws_callback_on_writable(wsi);
     return 0;
 }
@@ -333,7 +354,7 @@ static int go_on_answering(struct lws *wsi, struct http_state *state)
     state->body += n;
     state->left -= n;
     if (last) {
-        state->body = NULL;
+        forget_answer(state);
         return lws_http_transaction_completed(wsi) ? -1 : 0;
     }
     lws_callback_on_writable(wsi);
@@ -358,9 +379,29 @@ static int http_callback(struct lws *wsi, enum lws_callback_reasons reason, void
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: return 1; /* this is not a WebSocket protocol */
     case LWS_CALLBACK_HTTP: return start_answer(loop, wsi, user, in);
     case LWS_CALLBACK_HTTP_WRITEABLE: return go_on_answering(wsi, user);
+    case LWS_CALLBACK_CLOSED_HTTP: forget_answer(user); return 0;
     default: return lws_callback_http_dummy(wsi, reason, user, in, n);
     }
 }
+
+/* No upgrades here, and room also when every other connection is taken: that is when somebody wants
+ * to see the numbers. */
+static int metrics_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                            size_t n)
+{
+    struct kt_loop *loop = lws_context_user(lws_get_context(wsi));
+    switch (reason) {
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
+        return loop->wsi_count >= loop->p.connections_max + SCRAPERS_MAX;
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return refuse(wsi, 404);
+    default: return http_callback(wsi, reason, user, in, n);
+    }
+}
+
+static const struct lws_protocols metrics_protocols[] = {
+    {"metrics", metrics_callback, sizeof(struct http_state), 0, 0, NULL, 0},
+    {NULL, NULL, 0, 0, 0, NULL, 0},
+};
 
 static const struct lws_protocols protocols[] = {
     {"http", http_callback, sizeof(struct http_state), 0, 0, NULL, 0},
@@ -464,26 +505,25 @@ static int init_handles(struct kt_loop *loop)
 }
 
 /* Binds once beforehand: libwebsockets does not say why it could not. */
-static int check_address(const struct kt_loop_params *p, struct kt_error *err)
+static int check_address(const char *key, const char *ip, int port, struct kt_error *err)
 {
     struct sockaddr_storage address = {0};
     struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
     socklen_t n = sizeof(*v4);
-    if (inet_pton(AF_INET, p->listen, &v4->sin_addr) == 1) {
+    if (inet_pton(AF_INET, ip, &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)p->port);
-    } else if (inet_pton(AF_INET6, p->listen, &v6->sin6_addr) == 1) {
+        v4->sin_port = htons((uint16_t)port);
+    } else if (inet_pton(AF_INET6, ip, &v6->sin6_addr) == 1) {
         v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)p->port);
+        v6->sin6_port = htons((uint16_t)port);
         n = sizeof(*v6);
     } else {
-        return kt_fail(err, -EADDRNOTAVAIL, "listen: expected an IP address, found \"%s\"",
-                       p->listen);
+        return kt_fail(err, -EADDRNOTAVAIL, "%s: expected an IP address, found \"%s\"", key, ip);
     }
     const int one = 1, fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        return kt_fail(err, -errno, "listen: %s", strerror(errno));
+        return kt_fail(err, -errno, "%s: %s", key, strerror(errno));
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     /* listen too: two sockets with SO_REUSEADDR may be bound to one port, but only one may listen.
@@ -492,10 +532,10 @@ static int check_address(const struct kt_loop_params *p, struct kt_error *err)
         bind(fd, (struct sockaddr *)&address, n) < 0 || listen(fd, 1) < 0 ? errno : 0;
     close(fd);
     if (failed == EADDRINUSE) {
-        return kt_fail(err, -EADDRINUSE, "port %d on %s is in use; choose another with --port",
-                       p->port, p->listen);
+        return kt_fail(err, -EADDRINUSE, "port %d on %s is in use; choose another with --%s", port,
+                       ip, strcmp(key, "listen") == 0 ? "port" : "metrics-port");
     }
-    return failed ? kt_fail(err, -failed, "cannot listen on %s port %d: %s", p->listen, p->port,
+    return failed ? kt_fail(err, -failed, "cannot listen on %s port %d: %s", ip, port,
                             strerror(failed))
                   : 0;
 }
@@ -503,6 +543,25 @@ static int check_address(const struct kt_loop_params *p, struct kt_error *err)
 static void quiet(int level, const char *line)
 {
     fprintf(stderr, "libwebsockets: %s", line);
+}
+
+/* `info`: as the first listener's. */
+static int create_metrics(struct kt_loop *loop, struct lws_context_creation_info info,
+                          struct kt_error *err)
+{
+    unsigned char bytes[16];
+    info.options &= ~(uint64_t)LWS_SERVER_OPTION_DISABLE_IPV6;
+    if (inet_pton(AF_INET, loop->metrics_listen, bytes) == 1) {
+        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+    }
+    info.iface = loop->metrics_listen;
+    info.port = loop->p.metrics_port;
+    info.protocols = metrics_protocols;
+    info.vhost_name = "kinetype-metrics";
+    loop->metrics = lws_create_vhost(loop->context, &info);
+    return loop->metrics ? 0
+                         : kt_fail(err, -EIO, "cannot listen on %s port %d", loop->metrics_listen,
+                                   loop->p.metrics_port);
 }
 
 static int create_context(struct kt_loop *loop, struct kt_error *err)
@@ -536,12 +595,31 @@ static int create_context(struct kt_loop *loop, struct kt_error *err)
     if (!loop->vhost) {
         return kt_fail(err, -EIO, "cannot listen on %s port %d", loop->listen, loop->p.port);
     }
-    return 0;
+    return loop->p.metrics_port ? create_metrics(loop, info, err) : 0;
+}
+
+/* Two servers of one machine may share a configuration: the second one does without metrics, which
+ * whoever scrapes them notices, rather than without people. */
+static int check_metrics(const struct kt_loop_params *p, int *port, struct kt_error *err)
+{
+    *port = p->metrics_port;
+    if (!p->metrics_port) {
+        return 0;
+    }
+    const int rc = check_address("metrics_listen", p->metrics_listen, p->metrics_port, err);
+    if (rc == -EADDRINUSE) {
+        kt_log(p->log, KT_LOG_WARN, "no metrics: %s", err->text);
+        *port = 0;
+        return 0;
+    }
+    return rc;
 }
 
 int kt_loop_open(struct kt_loop **out, const struct kt_loop_params *p, struct kt_error *err)
 {
-    int rc = check_address(p, err);
+    int metrics_port;
+    int rc = check_address("listen", p->listen, p->port, err);
+    rc = rc < 0 ? rc : check_metrics(p, &metrics_port, err);
     if (rc < 0) {
         return rc;
     }
@@ -551,7 +629,11 @@ int kt_loop_open(struct kt_loop **out, const struct kt_loop_params *p, struct kt
         return kt_fail(err, -ENOMEM, "cannot start the event loop");
     }
     loop->p = *p;
+    loop->p.metrics_port = metrics_port;
     snprintf(loop->listen, sizeof(loop->listen), "%s", p->listen);
+    if (p->metrics_listen) {
+        snprintf(loop->metrics_listen, sizeof(loop->metrics_listen), "%s", p->metrics_listen);
+    }
     rc = init_handles(loop);
     if (rc < 0) {
         rc = kt_fail(err, -EIO, "cannot start the event loop: %s", uv_strerror(rc));
@@ -569,6 +651,11 @@ int kt_loop_open(struct kt_loop **out, const struct kt_loop_params *p, struct kt
 int kt_loop_port(const struct kt_loop *loop)
 {
     return lws_get_vhost_listen_port(loop->vhost);
+}
+
+int kt_loop_metrics_port(const struct kt_loop *loop)
+{
+    return loop->p.metrics_port;
 }
 
 void kt_loop_run(struct kt_loop *loop)

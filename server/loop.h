@@ -22,6 +22,9 @@ struct kt_loop_handlers {
      * may be NULL. */
     int (*admit)(void *arg, const char *host, const char *origin);
     void (*answer)(void *arg, const char *path, struct kt_http_response *out);
+    /* The same on the metrics' listener; `authorization`: the header's value, or NULL. */
+    void (*scrape)(void *arg, const char *path, const char *authorization,
+                   struct kt_http_response *out);
     /* A WebSocket is open; the result is handed to the calls below. NULL closes it. */
     void *(*opened)(void *arg, struct kt_conn *c);
     /* A whole message of at most KT_MESSAGE_BYTES_MAX bytes. */
@@ -41,8 +44,10 @@ struct kt_loop_handlers {
 };
 
 struct kt_loop_params {
-    const char *listen; /* address */
-    int port;           /* 0: any */
+    const char *listen;         /* address */
+    int port;                   /* 0: any */
+    const char *metrics_listen; /* a listener of its own */
+    int metrics_port;           /* 0: none; in use: a warning, and none */
     int connections_max;
     const struct kt_log *log;
     struct kt_loop_handlers handlers;
@@ -51,6 +56,7 @@ struct kt_loop_params {
 /* Binds and listens. Errors: -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EIO. */
 int kt_loop_open(struct kt_loop **loop, const struct kt_loop_params *p, struct kt_error *err);
 int kt_loop_port(const struct kt_loop *loop);
+int kt_loop_metrics_port(const struct kt_loop *loop); /* 0: the metrics are not served */
 /* Until a signal, or kt_loop_stop. */
 void kt_loop_run(struct kt_loop *loop);
 void kt_loop_stop(struct kt_loop *loop);

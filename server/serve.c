@@ -140,6 +140,8 @@ static int open_loop(struct server *s, struct kt_error *err)
 {
     struct kt_loop_params p = {.listen = s->config.listen,
                                .port = s->config.port,
+                               .metrics_listen = s->config.metrics_listen,
+                               .metrics_port = s->config.metrics_port,
                                .connections_max = s->config.connections_max,
                                .log = &s->log};
     int rc = kt_hub_create(&s->hub, &s->live, s->site, err);
@@ -206,6 +208,10 @@ static void greet(const struct server *s)
     const char *format = strchr(host, ':') ? "http://[%s]:%d/\n" : "http://%s:%d/\n";
     kt_log(&s->log, KT_LOG_INFO, "model %s: %dx%d, %d fps, %d steps", s->live.model->name,
            s->live.video.width, s->live.video.height, s->live.video.fps, s->live.steps_max);
+    if (kt_loop_metrics_port(s->loop)) {
+        kt_log(&s->log, KT_LOG_INFO, "metrics on %s port %d", s->config.metrics_listen,
+               kt_loop_metrics_port(s->loop));
+    }
     printf(format, host, kt_loop_port(s->loop));
     fflush(stdout);
 }
@@ -233,7 +239,9 @@ static void help(void)
            "(see config/demo.json, which explains every key):\n\n"
            "  --model DIR    --web DIR      --device cpu   --threads N\n"
            "  --listen IP    --port N       --token TEXT   --sessions N\n"
-           "  --steps N      --seed N       --prompt TEXT  --log LEVEL\n\n"
+           "  --steps N      --seed N       --prompt TEXT  --log LEVEL\n"
+           "  --metrics-listen IP           --metrics-port N\n"
+           "  --decision-log FILE\n\n"
            "It binds 127.0.0.1; any other address needs --listen and a token. SIGINT and SIGTERM\n"
            "stop it in order.\n");
 }

@@ -46,7 +46,8 @@ struct kt_live {
         uint64_t previews_dropped, encode_failures, drafted, applied, failed;
         uint64_t closed, stayed_us; /* sessions that ended, and how long they were */
         uint64_t sent_bytes;
-    } counts; /* ever, of all sessions */
+        struct kt_stage_stats encode; /* pictures of both streams */
+    } counts;                         /* ever, of all sessions */
 };
 
 enum kt_session_phase { KT_SESSION_FREE, KT_SESSION_OPEN, KT_SESSION_CLOSING };

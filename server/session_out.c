@@ -336,6 +336,17 @@ static void replace_picture(struct kt_session *s, const struct kt_encode_order *
     }
 }
 
+static void count_encode(struct kt_stage_stats *s, double ms)
+{
+    int bucket = 0;
+    while (bucket < KT_HISTOGRAM - 1 && ms > kt_stage_bound_ms(bucket)) {
+        bucket++;
+    }
+    s->bucket[bucket]++;
+    s->count++;
+    s->sum_ms += ms;
+}
+
 static void count_picture(struct kt_counts *counts, const struct kt_packet *p)
 {
     if (p->header.stream == KT_STREAM_PREVIEW) {
@@ -352,6 +363,7 @@ static void take_picture_answer(struct kt_session *s, struct kt_encode_order *an
     struct kt_packet *p = answer->packet;
     const int preview = answer->stream == KT_STREAM_PREVIEW, old = stale(s, answer);
     *(preview ? &s->preview.in_flight : &s->pictures_in_flight) -= 1;
+    count_encode(&s->live->counts.encode, answer->encode_ms);
     if (answer->rc < 0 && !old) {
         replace_picture(s, answer);
     }

@@ -160,6 +160,11 @@ int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_or
     return 0;
 }
 
+int kt_encode_worker_unanswered(const struct kt_encode_worker *w)
+{
+    return w->unanswered;
+}
+
 int kt_encode_worker_poll(struct kt_encode_worker *w, struct kt_encode_order *answer)
 {
     pthread_mutex_lock(&w->mutex);

@@ -50,6 +50,8 @@ int kt_encode_worker_start(struct kt_encode_worker **w, const struct kt_encode_w
 void kt_encode_worker_stop(struct kt_encode_worker **w, void (*drop)(struct kt_packet *packet));
 /* 0, or -EAGAIN when `cap` orders are unanswered (the caller keeps frame and packet). */
 int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_order *order);
+/* Orders that have no answer yet. */
+int kt_encode_worker_unanswered(const struct kt_encode_worker *w);
 /* 1 and an answer, or 0. */
 int kt_encode_worker_poll(struct kt_encode_worker *w, struct kt_encode_order *answer);
 

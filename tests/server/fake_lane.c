@@ -17,6 +17,7 @@
 #include "engine/lane.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -91,6 +92,20 @@ void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
 void kt_policy_default(struct kt_policy *p)
 {
     *p = (struct kt_policy){.decode_lead = 2, .drafts = 1};
+}
+
+const char *kt_job_name(enum kt_job_kind kind)
+{
+    static const char *const names[KT_JOB_KINDS] = {
+        [KT_JOB_TEXT] = "text",   [KT_JOB_CUT] = "cut",        [KT_JOB_BEGIN] = "begin",
+        [KT_JOB_STEP] = "step",   [KT_JOB_COMMIT] = "commit",  [KT_JOB_DECODE] = "decode",
+        [KT_JOB_BLEND] = "blend", [KT_JOB_PREVIEW] = "preview"};
+    return names[kind] ? names[kind] : "?";
+}
+
+double kt_stage_bound_ms(int bucket)
+{
+    return bucket == KT_HISTOGRAM - 1 ? INFINITY : (double)(1 << bucket) / 8;
 }
 
 /* ---- the lane ---- */

@@ -7,6 +7,7 @@ asserts how long something took; what must not happen too early or too often is 
 import json
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -865,7 +866,7 @@ class Changes(Case):
                     c.send({"type": "commit", "rev": rev, "cut": dice.choice(("now", "latent", "block"))})
             elif act < 0.55:
                 c.send({"type": "reset"})
-            elif act < 0.6 and seq is not None:
+            elif act < 0.6 and epoch:
                 c.send({"type": "rewind", "frame": 0})
             for _ in range(dice.randrange(6)):
                 m = c.receive()
@@ -965,6 +966,138 @@ class Line(Case):
         server.stop(None)
 
 
+class Metrics(unittest.TestCase):
+    """/metrics in the Prometheus text format 0.0.4: every line is read."""
+    SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[{]((?:[a-z_]+="(?:[^"\\\n]|\\[\\n"])*",?)*)[}])? (\S+)')
+
+    def start(self, *options):
+        s = socket.socket()
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+        s.close()
+        self.server = Server("--metrics-port", str(port), "--sessions", "2", *options)
+        self.addCleanup(self.server.stop)
+        return port
+
+    def scrape(self, port, headers=()):
+        status, fields, body = http(port, "/metrics", headers=headers)
+        self.assertEqual((status, fields["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        text = body.decode()
+        self.assertTrue(text.endswith("\n"))
+        types, helped, values = {}, set(), {}
+        for line in text[:-1].split("\n"):
+            if line.startswith("# HELP "):
+                name = line.split()[2]
+                self.assertNotIn(name, helped)
+                self.assertTrue(line.split(" ", 3)[3].endswith("."), line)
+                helped.add(name)
+            elif line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                self.assertIn(kind, ("counter", "gauge", "histogram"))
+                self.assertIn(name, helped)
+                self.assertEqual(name.endswith("_total"), kind == "counter", name)
+                types[name] = kind
+            else:
+                m = self.SAMPLE.fullmatch(line)
+                self.assertTrue(m, line)
+                base = m[1]
+                if base not in types:
+                    base = re.sub("_(bucket|sum|count)$", "", base)
+                    self.assertEqual(types.get(base), "histogram", line)
+                self.assertTrue(base.startswith("kinetype_") or base == "process_resident_memory_bytes", line)
+                key = (m[1], m[2] or "")
+                self.assertNotIn(key, values)
+                values[key] = float(m[3])
+                if types[base] != "gauge":
+                    self.assertGreaterEqual(values[key], 0)
+        self.assertEqual(set(types), helped)
+        self.check_histograms(types, values)
+        return types, values
+
+    def check_histograms(self, types, values):
+        rows = {}
+        for (name, labels), value in values.items():
+            if name.endswith("_bucket"):
+                stage, bound = re.fullmatch('stage="([a-z]+)",le="([^"]+)"', labels).groups()
+                rows.setdefault((name[:-len("_bucket")], stage), []).append((float(bound), value))
+        self.assertGreater(len(rows), 5)
+        for (name, stage), buckets in rows.items():
+            self.assertEqual(types[name], "histogram")
+            self.assertEqual([b for b, _ in buckets], sorted(b for b, _ in buckets))
+            counts = [n for _, n in buckets]
+            self.assertEqual(counts, sorted(counts))
+            self.assertEqual(buckets[-1][0], float("inf"))
+            self.assertEqual(counts[-1], values[name + "_count", 'stage="%s"' % stage])
+
+    def test_numbers(self):
+        port = self.start("--prompt", "a red circle")
+        self.scrape(port)
+        c = Client(self.server.port)
+        c.hello()
+        types, before = self.scrape(port)
+        self.assertEqual(before["kinetype_sessions", 'state="awake"'], 1)
+        self.assertEqual(before["kinetype_connections", ""], 1)
+        for _ in range(30):
+            c.picture()
+        c.type("a blue star", 1)
+        c.expect("applied", rev=1)
+        d = Client(self.server.port)
+        d.hello()
+        e = Client(self.server.port)
+        e.send({"type": "hello", "protocol": 1, "codecs": ["vp8"]})
+        e.expect("queued")
+        types, after = self.scrape(port)
+        for (name, labels), value in before.items():
+            if types.get(name) == "counter" or name.endswith(("_bucket", "_count", "_sum")):
+                self.assertGreaterEqual(after[name, labels], value, name)
+        self.assertEqual(after["kinetype_sessions_opened_total", ""], 2)
+        self.assertEqual(after["kinetype_queue_length", ""], 1)
+        self.assertEqual(after["kinetype_queued_total", ""], 1)
+        self.assertEqual(after["kinetype_sessions_limit", ""], 2)
+        self.assertGreaterEqual(after["kinetype_pictures_total", ""], 30)
+        self.assertGreaterEqual(after["kinetype_prompts_applied_total", ""], 2)
+        self.assertGreaterEqual(after["kinetype_stage_seconds_count", 'stage="encode"'], 30)
+        self.assertGreater(after["kinetype_sent_bytes_total", ""], 1000)
+        self.assertGreater(after["process_resident_memory_bytes", ""], 1e6)
+        self.assertEqual([v for (n, _), v in after.items() if n == "kinetype_build_info"], [1])
+        for x in (c, d, e):
+            x.close()
+
+    def test_nothing_else_is_there(self):
+        port = self.start()
+        for path in ("/", "/healthz", "/metrics/", "/v1/live"):
+            self.assertEqual(http(port, path)[0], 404, path)
+        self.assertEqual(http(self.server.port, "/metrics")[0], 404)
+        self.assertEqual(http(port, "/metrics", host="evil.example")[0], 403)
+        with self.assertRaises(Refused) as r:
+            Client(port)
+        self.assertEqual(r.exception.status, 404)
+        self.scrape(port)
+
+    def test_others_need_the_token(self):
+        port = self.start("--metrics-listen", "0.0.0.0", "--token", "open sesame")
+        self.assertEqual(http(port, "/metrics")[0], 401)
+        self.assertEqual(http(port, "/metrics", headers=["Authorization: Bearer open sesam"])[0], 401)
+        self.assertEqual(http(port, "/metrics", headers=["Authorization: Basic open sesame"])[0], 401)
+        self.scrape(port, headers=["Authorization: Bearer open sesame"])
+
+    def test_a_full_server_can_be_seen(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write('{"connections_max": 2}')
+            f.flush()
+            port = self.start("--config", f.name)
+        idle = [socket.create_connection(("127.0.0.1", self.server.port), timeout=10) for _ in range(6)]
+        for s in idle:
+            try:
+                s.sendall(b"GET /hea")
+            except OSError:
+                pass
+        time.sleep(0.2)
+        self.scrape(port)
+        for s in idle:
+            s.close()
+
+
 class Connections(unittest.TestCase):
     def test_limit(self):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
@@ -1044,6 +1177,18 @@ class Start(unittest.TestCase):
 
     def test_listen_needs_a_token(self):
         self.fails("token", "--listen", "0.0.0.0", "--model", "/tmp", "--web", "")
+
+    def test_metrics_need_a_token_and_a_port(self):
+        self.fails("metrics_listen", "--metrics-listen", "0.0.0.0", "--metrics-port", "9464", "--model", "/tmp", "--web", "")
+        s = socket.socket()
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = str(s.getsockname()[1])
+        self.fails("IP address", "--metrics-listen", "localhost", "--metrics-port", port, "--token", "x",
+                   "--model", "/tmp", "--web", "")
+        server = Server("--metrics-port", port)
+        self.assertIn("no metrics: port %s on 127.0.0.1 is in use" % port, server.stop())
+        s.close()
 
     def test_listen_needs_an_address(self):
         self.fails("IP address", "--listen", "example.org", "--token", "x", "--model", "/tmp", "--web", "")

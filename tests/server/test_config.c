@@ -66,6 +66,20 @@ static void demo_file_is_good(void **state)
     assert_non_null(strstr(config.model, "/../models/demo"));
     assert_int_equal(config.port, 8080);
     assert_string_equal(config.listen, "127.0.0.1");
+    assert_int_equal(config.metrics_port, 9464);
+    assert_string_equal(config.metrics_listen, "127.0.0.1");
+    assert_string_equal(config.decision_log, "");
+    struct kt_serve_config defaults;
+    kt_serve_config_init(&defaults); /* the file shows them */
+    assert_int_equal(config.queue_max, defaults.queue_max);
+    assert_int_equal(config.drafts, defaults.drafts);
+    assert_int_equal(config.preview, defaults.preview);
+    assert_int_equal(config.text_after_ms, defaults.text_after_ms);
+    assert_int_equal(config.draft_after_ms, defaults.draft_after_ms);
+    assert_int_equal(config.speculation_depth, defaults.speculation_depth);
+    assert_int_equal(config.checkpoint_every_latents, defaults.checkpoint_every_latents);
+    assert_int_equal(config.archive_mib, defaults.archive_mib);
+    assert_int_equal(defaults.metrics_port, 0);
 }
 
 static void values_arrive(void **state)
@@ -114,6 +128,13 @@ static void wrong_values_are_named(void **state)
         {"{\"seed\": \"18446744073709551616\"}", "seed"},
         {"{\"origins\": \"x\"}", "origins: expected an array"},
         {"{\"model\": \"\"}", "model: expected a string"},
+        {"{\"drafts\": 1}", "drafts: expected true or false"},
+        {"{\"preview\": \"yes\"}", "preview: expected true or false"},
+        {"{\"speculation_depth\": 5}",
+         "speculation_depth: expected an integer from 0 to 4, found 5"},
+        {"{\"draft_after_ms\": -1}", "draft_after_ms: expected an integer"},
+        {"{\"metrics_port\": 65536}", "metrics_port: expected an integer"},
+        {"{\"decision_log\": true}", "decision_log: expected a string"},
         {"{\"port\": 1, \"port\": 2}", "duplicate"},
         {"[]", "expected one JSON object"},
         {"{\n\"port\": 80,\n}", ":3:"},

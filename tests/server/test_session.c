@@ -6,6 +6,7 @@
 #include "tests/proto/test.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,11 @@ int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_or
     assert_true(ordered < ORDERS_MAX);
     orders[ordered++] = *order;
     return 0;
+}
+
+double kt_stage_bound_ms(int bucket)
+{
+    return bucket == KT_HISTOGRAM - 1 ? INFINITY : bucket;
 }
 
 const char *kt_encoder_codec_string(enum kt_media_codec codec, const struct kt_nvenc *nvenc)

@@ -83,7 +83,8 @@ enum kt_reel_answer kt_reel_put(struct kt_reel *r, struct kt_frame *frame)
         answer = begin_epoch(r, frame);
     }
     if (frame->frame < r->skip_before) {
-        return leave(r, frame);
+        leave(r, frame);
+        return KT_REEL_SKIPPED;
     }
     if (r->count == KT_RAW_MAX) {
         r->overflows++; /* the lane keeps to its lead, so this is its fault; the order stays */

@@ -31,9 +31,10 @@ struct kt_reel {
     uint64_t dropped, overflows; /* pictures never shown: overtaken; one more than there is room */
 };
 
-enum kt_reel_answer { KT_REEL_LEFT, KT_REEL_KEPT, KT_REEL_FLUSHED };
+enum kt_reel_answer { KT_REEL_LEFT, KT_REEL_SKIPPED, KT_REEL_KEPT, KT_REEL_FLUSHED };
 
-/* Takes the reference. FLUSHED: kept, and everything older, wherever it is, must go. */
+/* Takes the reference. FLUSHED: kept, and everything older, wherever it is, must go. SKIPPED: its
+ * place was sent under the prompt before it, so it counts as sent. */
 enum kt_reel_answer kt_reel_put(struct kt_reel *r, struct kt_frame *frame);
 /* A prompt took effect at `frame` of `epoch`: older pictures from there on are void. */
 void kt_reel_cut(struct kt_reel *r, uint32_t epoch, int64_t frame);

@@ -11,6 +11,17 @@
 
 enum { RETRY_US = 5000, FADE_PICTURES = 3 };
 
+/* Frames before it are on the wire. */
+static void report_sent(struct kt_session *s, uint32_t epoch, int64_t frame)
+{
+    struct kt_wishes *w = &s->wishes;
+    w->shown = w->epoch == epoch && s->reported ? w->shown : frame;
+    w->epoch = epoch;
+    w->sent = frame + 1;
+    w->report_due = 1;
+    s->reported = 1;
+}
+
 static void take_frame(struct kt_session *s, struct kt_frame *frame)
 {
     if (s->phase != KT_SESSION_OPEN) {
@@ -18,6 +29,7 @@ static void take_frame(struct kt_session *s, struct kt_frame *frame)
         return;
     }
     const uint32_t epoch = frame->epoch;
+    const int64_t index = frame->frame;
     const int steps = frame->steps;
     const uint64_t overflows = s->reel.overflows, dropped = s->reel.dropped;
     const enum kt_reel_answer answer = kt_reel_put(&s->reel, frame);
@@ -26,6 +38,9 @@ static void take_frame(struct kt_session *s, struct kt_frame *frame)
         const uint64_t flushed = s->client->outq.flushed;
         kt_outq_flush(&s->client->outq, epoch);
         s->live->counts.flushed += s->client->outq.flushed - flushed;
+    }
+    if (answer == KT_REEL_SKIPPED) {
+        report_sent(s, epoch, index); /* else the lane would wait for it to be sent */
     }
     s->device_steps = answer == KT_REEL_LEFT ? s->device_steps : steps;
     if (s->reel.overflows > overflows && s->reel.overflows == 1) {
@@ -392,16 +407,6 @@ void kt_session_encoded(struct kt_session *s, struct kt_encode_order *answer, in
 }
 
 /* ---- on the wire ---- */
-
-static void report_sent(struct kt_session *s, uint32_t epoch, int64_t frame)
-{
-    struct kt_wishes *w = &s->wishes;
-    w->shown = w->epoch == epoch && s->reported ? w->shown : frame;
-    w->epoch = epoch;
-    w->sent = frame + 1;
-    w->report_due = 1;
-    s->reported = 1;
-}
 
 int kt_session_shown(const struct kt_session *s, int64_t *frame)
 {

@@ -283,6 +283,27 @@ static void what_was_sent_is_not_repeated(void **state)
     write_one(2, 5, 0);
 }
 
+/* All that the lane makes ahead may lie before what was sent: it must not wait for that. */
+static void skipped_places_count_as_sent(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        make(1, i, i == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        write_one(1, i, i ? 0 : KT_MEDIA_FIRST);
+    }
+    applied(2, 0);
+    for (int i = 0; i < 4; i++) {
+        make(2, i, i == 0);
+    }
+    assert_int_equal(session.reel.count, 0);
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REPORT)->epoch, 2);
+    assert_int_equal(last_post(KT_COMMAND_REPORT)->sent, 4);
+    make(2, 4, PLAIN);
+    write_one(2, 4, KT_MEDIA_FIRST);
+}
+
 static void flush_does_not_wait_for_the_pace(void **state)
 {
     make(1, 0, 1);
@@ -749,6 +770,7 @@ int main(void)
         SESSION_TEST(flush_reaches_every_queue),
         SESSION_TEST(new_epoch_follows_in_order),
         SESSION_TEST(what_was_sent_is_not_repeated),
+        SESSION_TEST(skipped_places_count_as_sent),
         SESSION_TEST(flush_does_not_wait_for_the_pace),
         SESSION_TEST(full_lane_keeps_the_latest),
         SESSION_TEST(lane_hears_what_was_written),

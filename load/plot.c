@@ -144,7 +144,7 @@ static double latency_max(const json_t *report, double *scratch)
     for (int g = 0; g < GROUPS; g++) {
         const int n = column(report, &groups[g], "shown_ms", scratch);
         if (n > 0) {
-            const double last = scratch[(int)(0.99 * (n - 1))];
+            const double last = scratch[(int)ceil(0.99 * n) - 1];
             max = last > max ? last : max;
         }
     }
@@ -164,10 +164,19 @@ static void draw_steps(const struct panel *p, const double *v, int n, const char
     fprintf(p->out, "\"/>\n");
 }
 
+/* Below the axis, where no curve can be. */
+static void draw_key(const struct panel *p, int g, int n)
+{
+    char s[64];
+    const double x = p->x + g * 110, y = p->y + p->h + 36;
+    snprintf(s, sizeof(s), "%s (%d)", groups[g].name, n);
+    fprintf(p->out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" fill=\"%s\"/>\n", x,
+            y - 11, groups[g].colour);
+    text(p->out, x + 18, y, "class=\"tick\"", s);
+}
+
 static void draw_distribution(struct panel p, const json_t *report, double *scratch)
 {
-    char s[96];
-    int line = 0;
     title(&p, "Enter to first new picture (dashed: received)");
     axis_x(&p, "ms");
     axis_y(&p, "%.0f %%", 100);
@@ -180,14 +189,8 @@ static void draw_distribution(struct panel p, const json_t *report, double *scra
         n = column(report, &groups[g], "shown_ms", scratch);
         if (n > 0) {
             draw_steps(&p, scratch, n, groups[g].colour, "");
-            snprintf(s, sizeof(s), "%s, %d: p50 %.0f, p95 %.0f ms", groups[g].name, n,
-                     value(at(report, groups[g].name, "shown_ms"), "p50", NULL),
-                     value(at(report, groups[g].name, "shown_ms"), "p95", NULL));
-            char attributes[96];
-            snprintf(attributes, sizeof(attributes),
-                     "text-anchor=\"end\" class=\"key\" fill=\"%s\"", groups[g].colour);
-            text(p.out, p.x + p.w - 8, p.y + p.h - 12 - 20 * line++, attributes, s);
         }
+        draw_key(&p, g, n);
     }
 }
 
@@ -382,7 +385,7 @@ int kt_plot_write(const json_t *report, FILE *out)
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
         "height=\"%d\" font-family=\"DejaVu Sans, sans-serif\">\n<style>.head{font-size:20px;"
         "font-weight:bold}.title{font-size:15px;font-weight:bold}.tick{font-size:13px;fill:#444}"
-        ".label{font-size:14px;fill:#444}.key{font-size:14px}.number{font-size:14px;fill:#000}"
+        ".label{font-size:14px;fill:#444}.number{font-size:14px;fill:#000}"
         ".grid{stroke:#ddd;fill:none}</style>\n<rect width=\"100%%\" height=\"100%%\" "
         "fill=\"#fff\"/>\n",
         WIDTH, HEIGHT, WIDTH, HEIGHT);

@@ -364,8 +364,9 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
     set_screen(o, r);
     set_device(o, f);
     json_object_set_new(o, "stages",
-                        json_pack("{s:o s:o s:o}", "cold", switch_stages(r, 0), "drafted",
-                                  switch_stages(r, 1), "pictures", picture_stages(r)));
+                        json_pack("{s:o s:o s:o s:o}", "cold", switch_stages(r, KT_HIT_COLD),
+                                  "begun", switch_stages(r, KT_HIT_BEGUN), "drafted",
+                                  switch_stages(r, KT_HIT_READY), "pictures", picture_stages(r)));
     json_object_set_new(o, "rtt_ms", percentiles(&r->rtt_ms));
     json_object_set_new(o, "errors", errors_part(r));
     json_object_set_new(o, "bad_messages", json_integer(r->bad_messages));

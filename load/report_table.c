@@ -86,22 +86,27 @@ static void print_pauses(FILE *out, const json_t *r)
 
 static void print_stages(FILE *out, const json_t *r)
 {
-    static const char *const columns[] = {"cold", "drafted", "pictures"};
+    enum { COLUMNS = 4 };
+    static const char *const columns[COLUMNS] = {"drafted", "begun", "cold", "pictures"};
+    static const char *const names[COLUMNS] = {"first, drafted", "first, begun", "first, cold",
+                                               "all"};
     const json_t *all = at(r, "stages", "pictures");
     const char *stage;
     json_t *unused;
-    fprintf(out, "\nwork behind a picture, ms  %15s %18s %18s\n  %-22s", "first, cold",
-            "first, drafted", "all", "");
-    for (int i = 0; i < 3; i++) {
-        fprintf(out, " %8s %9s", "p50", "p95");
+    fprintf(out, "\nwork behind a picture, ms (first: of a commit)\n  %-14s", "");
+    for (int i = 0; i < COLUMNS; i++) {
+        fprintf(out, "  %16s", names[i]);
+    }
+    fprintf(out, "\n  %-14s", "");
+    for (int i = 0; i < COLUMNS; i++) {
+        fprintf(out, " %8s %8s", "p50", "p95");
     }
     fprintf(out, "\n");
     json_object_foreach ((json_t *)all, stage, unused) {
-        fprintf(out, "  %-22s", stage);
-        for (int i = 0; i < 3; i++) {
+        fprintf(out, "  %-14s", stage);
+        for (int i = 0; i < COLUMNS; i++) {
             const json_t *p = json_object_get(at(r, "stages", columns[i]), stage);
             print_number(out, json_object_get(p, "p50"));
-            fprintf(out, " ");
             print_number(out, json_object_get(p, "p95"));
         }
         fprintf(out, "\n");

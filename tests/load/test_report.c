@@ -74,7 +74,7 @@ static void commits_fall_into_their_rows(void **state)
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY, .timings = {10}}, 700, 60);
     commit(&r, (struct kt_commit){.hit = KT_HIT_READY}, 1300, 80);
     commit(&r, (struct kt_commit){.hit = KT_HIT_COLD, .cut = "now", .timings = {20}}, 250, 500);
-    commit(&r, (struct kt_commit){.hit = KT_HIT_BEGUN}, 650, 300);
+    commit(&r, (struct kt_commit){.hit = KT_HIT_BEGUN, .timings = {30}}, 650, 300);
     commit(&r, (struct kt_commit){.hit = KT_HIT_COLD, .opening = 1}, 650, 9000); /* no switch */
     json_t *o = kt_report_json(&r, &facts);
     assert_non_null(o);
@@ -90,6 +90,8 @@ static void commits_fall_into_their_rows(void **state)
     assert_int_equal(number(json_object_get(o, "metrics"), "drafts_total"), 9);
     assert_true(json_is_null(at(o, "server", "rss_mib")));
     assert_true(number(at(json_object_get(o, "stages"), "cold", "queue"), "p50") == 2.0);
+    assert_true(number(at(json_object_get(o, "stages"), "begun", "queue"), "p50") == 3.0);
+    assert_true(number(at(json_object_get(o, "stages"), "drafted", "queue"), "p95") == 1.0);
     assert_int_equal(number(at(o, "by_cut", "now"), "n"), 1);
     json_t *row = json_array_get(json_object_get(o, "by_pause"), 2); /* 600 to 900 ms */
     assert_int_equal(number(row, "n"), 2);

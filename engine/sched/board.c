@@ -40,7 +40,7 @@ void kt_policy_default(struct kt_policy *p)
                             .text_after_ms = 40,
                             .draft_after_ms = 220,
                             .draft_keep_ms = 4000,
-                            .reserve_ms = 40,
+                            .reserve_ms = 80,
                             .drafts_first = 1};
 }
 

@@ -2,7 +2,7 @@
 """The report of docs/scheduling.md: runs `kinetype simulate` over its grid, and draws what came out.
 
   simulate.py run KINETYPE docs/scheduling.json    every world of the grid (a minute); the same program, the same bytes
-  simulate.py plot docs/scheduling.json docs/      scheduling.svg, and the tables of scheduling.md between their marks
+  simulate.py plot docs/scheduling.json docs/      scheduling.svg, and the tables of docs/scheduling.md between their marks
 """
 
 import json
@@ -159,7 +159,7 @@ def tables(data):
 
 def plot(data, folder):
     (folder / "scheduling.svg").write_text(svg.page(panels(data)), encoding="utf-8")
-    document = folder / "scheduling.md"
+    document = (folder / "scheduling").with_suffix(".md")
     text = document.read_text(encoding="utf-8")
     for name, body in tables(data).items():
         text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m.group(1) + body + "\n" + m.group(2), text,

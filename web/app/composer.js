@@ -27,6 +27,7 @@ export class Composer {
         this._warning = '';
         this._keyMs = 0;
         this._listen();
+        this._enable();
     }
 
     get text() {

@@ -123,11 +123,13 @@ export class Hud {
 
     _spread() {
         const { shown, last } = this._latency;
-        const how = last?.hit ? HIT_NAMES[last.hit] : 'from key to screen';
-        if (shown.count < 2) {
-            return how;
+        if (last?.hit) {
+            return HIT_NAMES[last.hit];
         }
-        return `${last?.hit ? `${how} · ` : ''}median ${seconds(shown.percentile(50))} · p95 ${seconds(shown.percentile(95))}`;
+        if (shown.count < 2) {
+            return 'from key to screen';
+        }
+        return `median ${seconds(shown.percentile(50))} · p95 ${seconds(shown.percentile(95))} of ${shown.count}`;
     }
 
     _renderHits() {
@@ -139,10 +141,10 @@ export class Hud {
         }
         kinds.forEach((hit, i) => {
             const row = list.children[i] ?? list.appendChild(element('li'));
-            const { count } = this._latency.byHit[hit];
+            const times = this._latency.byHit[hit];
             row.dataset.hit = hit;
-            row.title = HIT_TITLES[hit];
-            setText(row, `${HIT_NAMES[hit]} ${seconds(this._latency.byHit[hit].percentile(50))} × ${count}`);
+            row.title = `${HIT_TITLES[hit]}: median and count; p95 ${seconds(times.percentile(95))}`;
+            setText(row, `${HIT_NAMES[hit]} ${seconds(times.percentile(50))} × ${times.count}`);
         });
     }
 

@@ -15,7 +15,7 @@
 export const PREVIEW_MAX = 8;
 const IN_STEPS = 3;
 const OUT_STEPS = 4;
-const HOLD_MS = 1500;
+const HOLD_MS = 600; // a still picture for longer than that is worse than an old one that moves
 
 export class Preview {
     constructor({ drop = () => {} } = {}) {

@@ -21,6 +21,7 @@ int kt_command_pictures(int argc, char **argv);
 int kt_command_info(int argc, char **argv);
 int kt_command_simulate(int argc, char **argv);
 int kt_command_load(int argc, char **argv);
+int kt_command_replay(int argc, char **argv);
 int kt_command_serve(int argc, char **argv); /* server/serve.c, or stubs.c where it is not built */
 
 #endif

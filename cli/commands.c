@@ -11,6 +11,8 @@ const struct kt_command_entry kt_commands[] = {
      kt_command_pictures},
     {"load", "--script FILE [options]", "clients that type, and what they saw", kt_command_load},
     {"simulate", "[options]", "the scheduler on a virtual clock", kt_command_simulate},
+    {"replay", "LOG --model DIR [-o FILE]", "the pictures of a decision log, compared and again",
+     kt_command_replay},
     {"info", "MODEL", "what a model directory holds", kt_command_info},
     {NULL, NULL, NULL, NULL},
 };

@@ -140,7 +140,9 @@ static void restart(struct kt_lane *lane, struct kt_command *c, double now)
     if (!live->timeline) {
         if (c->kind == KT_COMMAND_REWIND) {
             fail(lane, c, -EINVAL, "rewind: nothing has been shown yet");
-        } else if (s->commit.text) {
+        } else {
+            /* Whoever replays needs the other seed. */
+            kt_lane_record_command(lane, c, KT_COMMAND_RESET, now);
             s->commit.wish.seed = s->seed;
         }
         return;

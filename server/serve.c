@@ -2,6 +2,7 @@
  * then join the encoder's thread, then the lane's, then destroy. */
 #include "cli/command.h"
 
+#include "engine/journal.h"
 #include "engine/lane.h"
 #include "server/config.h"
 #include "server/encode/nvenc.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Wakes come from threads that start before the loop exists. */
 struct waker {
@@ -27,6 +29,8 @@ struct server {
     struct kt_policy policy;
     struct waker waker;
     struct kt_engine *engine;
+    struct kt_engine_params model;
+    struct kt_journal *journal; /* NULL: no decision log */
     struct kt_live live;
     struct kt_site *site;
     struct kt_hub *hub;
@@ -51,14 +55,14 @@ static void drop_packet(struct kt_packet *p)
 static int open_model(struct server *s, struct kt_error *err)
 {
     const struct kt_serve_config *c = &s->config;
-    const struct kt_engine_params params = {
+    s->model = (struct kt_engine_params){
         .model_dir = c->model,
         .device = {.kind = c->device, .precision = c->precision, .threads = c->threads},
         .timelines_max = 2 * c->sessions_max, /* each with a branch */
         .contexts_max =
             8 * c->sessions_max + 8, /* most that tracks, wishes and blends hold; an LRU */
     };
-    int rc = kt_engine_open(&s->engine, &params, err);
+    int rc = kt_engine_open(&s->engine, &s->model, err);
     if (rc < 0) {
         return rc;
     }
@@ -157,6 +161,55 @@ static int open_loop(struct server *s, struct kt_error *err)
     return rc;
 }
 
+/* "%t" in the path becomes the time, so that every start has a log of its own. -ENAMETOOLONG. */
+static int log_path(const char *pattern, char *out, size_t cap)
+{
+    const char *at = strstr(pattern, "%t");
+    const time_t now = time(NULL);
+    struct tm utc;
+    char when[32];
+    gmtime_r(&now, &utc);
+    strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &utc);
+    const int n = at ? snprintf(out, cap, "%.*s%s%s", (int)(at - pattern), pattern, when, at + 2)
+                     : snprintf(out, cap, "%s", pattern);
+    return n < (int)cap ? 0 : -ENAMETOOLONG;
+}
+
+static int open_journal(struct server *s, struct kt_lane_params *lane, struct kt_error *err)
+{
+    struct kt_journal_head head = {0};
+    char path[KT_PATH_BYTES_MAX];
+    const struct kt_journal_params params = {.path = path, .head = &head};
+    if (!s->config.decision_log[0]) {
+        return 0;
+    }
+    if (log_path(s->config.decision_log, path, sizeof(path)) < 0) {
+        return kt_fail(err, -ENAMETOOLONG, "decision_log: the path is too long");
+    }
+    int rc = kt_journal_describe(&head, lane, &s->model, err);
+    rc = rc < 0 ? rc : kt_journal_open(&s->journal, &params, err);
+    if (rc < 0) {
+        return kt_fail_prefix(err, rc, "decision_log");
+    }
+    lane->record = kt_journal_record;
+    lane->record_arg = s->journal;
+    kt_log(&s->log, KT_LOG_INFO, "decisions are written to %s", path);
+    return 0;
+}
+
+static void close_journal(struct server *s)
+{
+    struct kt_journal_stats last = {0};
+    if (!s->journal) {
+        return;
+    }
+    kt_journal_close(&s->journal, &last);
+    kt_log(&s->log, last.error || last.lost ? KT_LOG_WARN : KT_LOG_INFO,
+           "decision log: %llu records, %llu lost%s%s", (unsigned long long)last.written,
+           (unsigned long long)last.lost, last.error ? ": " : "",
+           last.error ? strerror(-last.error) : "");
+}
+
 static int open_lane(struct server *s, struct kt_error *err)
 {
     struct kt_lane_params params = {.engine = s->engine,
@@ -165,7 +218,8 @@ static int open_lane(struct server *s, struct kt_error *err)
                                     .wake_arg = &s->waker};
     params.policy = s->policy;
     params.archive_bytes = (size_t)s->config.archive_mib << 20;
-    return kt_lane_open(&s->live.lane, &params, err);
+    const int rc = open_journal(s, &params, err);
+    return rc < 0 ? rc : kt_lane_open(&s->live.lane, &params, err);
 }
 
 /* The address before the model: a second server fails at once. Nothing is answered before the loop
@@ -193,6 +247,7 @@ static void close_server(struct server *s)
     kt_encode_worker_stop(&s->live.worker, drop_packet);
     kt_nvenc_close(&s->live.nvenc);
     kt_lane_close(&s->live.lane);
+    close_journal(s); /* it has every record now */
     kt_loop_close(&s->loop);
     kt_hub_destroy(&s->hub);
     kt_packet_pool_destroy(&s->live.pool);

@@ -255,31 +255,33 @@ void kt_session_send_settings(struct kt_session *s)
 
 int kt_session_history(const struct kt_session *s, struct kt_history *out)
 {
-    const struct kt_live *live = s->live;
-    const int64_t slack = 2 * live->video.block_latents * live->video.frames_per_latent;
-    *out = (struct kt_history){.to = s->reel.wire_next - 1};
-    if (live->config->archive_mib == 0 && out->to > slack) {
-        out->from = out->to - slack; /* what the lane can go back by itself */
+    struct kt_lane_past past = {-1, -1};
+    if (s->wishes.lane_open) {
+        kt_lane_get_past(s->live->lane, s->index, &past);
     }
-    return s->reel.on_wire;
+    /* Nobody goes on from a picture that nobody has seen. */
+    const int64_t end = past.end < s->reel.wire_next ? past.end : s->reel.wire_next;
+    *out = (struct kt_history){.from = past.first, .to = end - 1};
+    return s->reel.on_wire && past.first >= 0 && past.first < end;
 }
 
-/* When the change may be told, or INT64_MAX. */
+/* Looks every two seconds: it is for people. */
 static int64_t service_history(struct kt_session *s, int64_t now_us)
 {
     struct kt_history h;
-    if (!s->client || !kt_session_history(s, &h) ||
-        (h.to == s->history.to && h.from == s->history.from)) {
+    const int64_t due = s->history_us + KT_HISTORY_MS * INT64_C(1000);
+    if (!s->client || !s->reel.on_wire) {
         return INT64_MAX;
     }
-    const int64_t due = s->history_us + KT_HISTORY_MS * INT64_C(1000);
     if (now_us < due) {
         return due;
     }
-    s->history = h;
     s->history_us = now_us;
-    kt_client_send(s->client, kt_print_history(&h));
-    return INT64_MAX;
+    if (kt_session_history(s, &h) && (h.to != s->history.to || h.from != s->history.from)) {
+        s->history = h;
+        kt_client_send(s->client, kt_print_history(&h));
+    }
+    return kt_session_paused(s) ? INT64_MAX : now_us + KT_HISTORY_MS * INT64_C(1000);
 }
 
 static void send_welcome(struct kt_session *s, int resumed, int64_t now_us)

@@ -14,6 +14,7 @@
 #include "engine/base/assert.h"
 #include "engine/base/clock.h"
 #include "engine/base/ring.h"
+#include "engine/journal.h"
 #include "engine/lane.h"
 
 #include <errno.h>
@@ -150,6 +151,7 @@ struct kt_lane {
     struct fake_session sessions[SESSIONS_MAX];
     uint64_t made;
     atomic_int admit, open; /* read from the loop's thread */
+    atomic_llong made_until[SESSIONS_MAX];
 };
 
 struct kt_frame *kt_frame_ref(struct kt_frame *f)
@@ -264,6 +266,7 @@ static void promote(struct kt_lane *lane, struct fake_session *s, uint32_t index
     s->flush = flush;
     s->next = s->sent = s->shown = frame;
     s->next_ns = kt_now_ns();
+    atomic_store(&lane->made_until[index], s->next);
     const struct kt_event applied = {.kind = KT_EVENT_APPLIED,
                                      .session = index,
                                      .revision = s->revision,
@@ -408,6 +411,7 @@ static int work(struct kt_lane *lane, uint32_t index)
     }
     s->next_ns = now + (int64_t)(1e9 * PER_LATENT / s->fps);
     lane->made++;
+    atomic_store(&lane->made_until[index], s->next);
     return 1;
 }
 
@@ -475,6 +479,7 @@ static void close_session(struct kt_lane *lane, struct fake_session *s, uint32_t
     drop_wish(&s->draft);
     drop_wish(&s->prompt);
     *s = (struct fake_session){0};
+    atomic_store(&lane->made_until[index], 0);
     count_sessions(lane);
     put_event(lane, &closed);
 }
@@ -631,4 +636,32 @@ void kt_lane_get_stats(struct kt_lane *lane, struct kt_lane_stats *out)
     out->frames_free = frames_free(lane);
     out->admit_steps = atomic_load(&lane->admit);
     out->sessions_open = atomic_load(&lane->open);
+}
+
+/* Everything is kept: it is drawn again. */
+void kt_lane_get_past(struct kt_lane *lane, uint32_t session, struct kt_lane_past *out)
+{
+    const int64_t end = atomic_load(&lane->made_until[session]);
+    *out = (struct kt_lane_past){end > 0 ? 0 : -1, end > 0 ? end : -1};
+}
+
+/* ---- no decision log: nothing is decided here ---- */
+
+int kt_journal_describe(struct kt_journal_head *head, const struct kt_lane_params *lane,
+                        const struct kt_engine_params *p, struct kt_error *err)
+{
+    return kt_fail(err, -ENOTSUP, "the drawing lane decides nothing");
+}
+
+int kt_journal_open(struct kt_journal **j, const struct kt_journal_params *p, struct kt_error *err)
+{
+    return -ENOTSUP;
+}
+
+void kt_journal_close(struct kt_journal **j, struct kt_journal_stats *last)
+{
+}
+
+void kt_journal_record(void *journal, const struct kt_record *r)
+{
 }

@@ -3,6 +3,7 @@
 live.py asks about every rule of the protocol, of a server whose lane only draws. This one asks whether the whole of it, the
 model included, gets through an ordinary visit and ends in an orderly way; it is what the sanitizer jobs watch.
 """
+import json
 import os
 import select
 import signal
@@ -45,9 +46,10 @@ class Visitor(Client):
         super().close()
 
 
-def start(binary, config, log):
+def start(binary, config, log, folder):
     process = subprocess.Popen([binary, "serve", "--config", config, "--port", "0", "--sessions", "2", "--seed", "7",
-                                "--threads", "2"], stdout=subprocess.PIPE, stderr=log, text=True)
+                                "--threads", "2", "--metrics-port", "0", "--decision-log", folder + "/%t.jsonl"],
+                               stdout=subprocess.PIPE, stderr=log, text=True)
     if not select.select([process.stdout], [], [], PATIENCE)[0]:
         raise AssertionError("the server does not start")
     port = int(process.stdout.readline().rsplit(":", 1)[1].strip("/\n"))
@@ -92,9 +94,21 @@ def visit(port):
     return c, welcome["session"], epoch + 1
 
 
+def check_decisions(folder):
+    """The decision log begins with its head, lost nothing, and names every kind of work that the visit asked for."""
+    (name,) = os.listdir(folder)
+    with open(os.path.join(folder, name)) as f:
+        lines = [json.loads(line) for line in f]
+    assert lines[0]["kind"] == "head", "the head: %s" % lines[0]
+    jobs = {line["job"] for line in lines if line["kind"] == "job"}
+    assert {"text", "cut", "step", "commit", "decode", "promote"} <= jobs, "jobs: %s" % jobs
+    assert not any(line["kind"] == "gap" for line in lines), "records were lost"
+
+
 def main(binary, config):
     log = tempfile.TemporaryFile("w+")
-    process, port = start(binary, config, log)
+    folder = tempfile.TemporaryDirectory()
+    process, port = start(binary, config, log, folder.name)
     trouble, status = "", 1
     try:
         c, session, epoch = visit(port)
@@ -112,6 +126,7 @@ def main(binary, config):
             assert code == 1001 and any(t["type"] == "bye" for t in texts), "an orderly end (%s)" % code
             client.close()
         status = process.wait(PATIENCE)
+        check_decisions(folder.name)
     except (AssertionError, OSError) as e:
         trouble = "%s: %s\n" % (type(e).__name__, e)
         time.sleep(1)  # a sanitizer may be writing its report

@@ -260,18 +260,116 @@ browserTest('comes back when the server does, with the text and the picture', {}
     }
 });
 
-browserTest('says when all places are taken, and gets in when one is free', { server: { sessions: 1 } },
+browserTest('the second waits in line and comes in by itself; the first does not notice', { server: { sessions: 1 } },
     async ({ server, browser }) => {
         const first = await browser.page(server.url);
         await waitForPictures(first);
-        const second = await browser.page(server.url);
-        await waitFor('the message', async () =>
-            /place is taken/.test(await second.locator('#cover-text').textContent()));
-        assert.match(await second.locator('#state').textContent(), /Busy/);
-        await first.close();
-        await second.locator('#cover-retry').click();
-        await second.bringToFront();
-        await waitForPictures(second);
+        const other = await startBrowser(found); // a window of its own: two tabs would hide one another
+        try {
+            const second = await other.page(server.url);
+            await waitFor('the place', async () => /You are next/.test(await second.locator('#cover-title').textContent()));
+            assert.match(await second.locator('#state').textContent(), /In line/);
+            assert.equal(await second.locator('#cover-place').textContent(), '1');
+            const { pictures } = await report(first);
+            await waitForPictures(first, pictures + 24);
+            await first.evaluate(() => globalThis.kinetype._session.close()); // a place is free
+            await waitForPictures(second);
+            assert.equal(await second.locator('#cover').isVisible(), false);
+            assert.deepEqual(second.faults, []);
+        } finally {
+            await other.close();
+        }
+    });
+
+browserTest('two at once: the first does not stall', {}, async ({ server, browser }) => {
+    const first = await browser.page(server.url);
+    await waitForPictures(first);
+    const other = await startBrowser(found);
+    try {
+        const second = await other.page(server.url);
+        await waitForPictures(second, 24);
+        const { pictures } = await report(first);
+        await apply(second, FIRST);
+        await waitForColour(second, FIRST_COLOUR);
+        await waitForPictures(first, pictures + 24);
+        await apply(first, SECOND);
+        await waitForColour(first, SECOND_COLOUR);
+        assert.equal(dominantColour(await picture(second)), FIRST_COLOUR, 'each has its own');
+    } finally {
+        await other.close();
+    }
+});
+
+const ready = (page) => waitFor('a ready draft', async () => (await report(page)).stage === 'ready');
+
+browserTest('what is typed is drawn before Enter, and Enter shows it', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page, 16);
+    for (const [text, colour] of PROMPTS) {
+        await type(page, text, { delay: 60 });
+        await page.waitForTimeout(300);
+        await page.keyboard.press('Backspace'); // second thoughts
+        await page.keyboard.type(text.slice(-1));
+        await ready(page);
+        assert.equal(await page.locator('#draft').getAttribute('data-stage'), 'ready');
+        const { measured } = await report(page);
+        await page.keyboard.press('Enter');
+        await waitFor('the picture', async () => (await report(page)).measured > measured);
+        assert.equal((await report(page)).last.hit, 'ready');
+        await waitForColour(page, colour);
+    }
+    assert.ok((await report(page)).blended > 0, 'over a cross-fade');
+    assert.deepEqual(page.faults, []);
+});
+
+browserTest('without drafts Enter starts from nothing, and the cut is as it was set', {}, async ({ server, browser }) => {
+    const page = await browser.page(server.url);
+    await waitForPictures(page, 16);
+    await page.locator('#tune').click();
+    await page.locator('#set-draft').click();
+    for (const cut of ['block', 'latent', 'now']) {
+        await page.selectOption('#set-cut', cut);
+        await waitFor('the setting', async () => {
+            const { settings } = await report(page);
+            return settings.draft === false && settings.cut === cut;
+        });
+        const { measured } = await report(page);
+        const [text, colour] = PROMPTS[cut === 'latent' ? 1 : 0];
+        await type(page, text);
+        await page.waitForTimeout(500);
+        assert.equal((await report(page)).stage, null);
+        await page.keyboard.press('Enter');
+        await waitFor('the picture', async () => (await report(page)).measured > measured);
+        const { last } = await report(page);
+        assert.deepEqual([last.hit, last.cut], ['cold', cut]);
+        await waitForColour(page, colour);
+    }
+    assert.deepEqual(page.faults, []);
+});
+
+browserTest('the way back: a click on the timeline, and a second window that goes on from there', {},
+    async ({ server, browser }) => {
+        const page = await browser.page(server.url);
+        await waitForPictures(page, 32);
+        await apply(page, FIRST);
+        await waitForColour(page, FIRST_COLOUR);
+        await waitFor('a history', async () => (await report(page)).history?.to > 24);
+        const before = await report(page);
+        const entry = page.locator('#history li').nth(1);
+        await entry.getByRole('button', { name: 'Go back to here' }).click();
+        await waitFor('an earlier picture', async () => {
+            const { epoch, frame } = await report(page);
+            return epoch > before.epoch && frame < before.frame;
+        });
+        await waitFor('its entry', async () => /back at/.test(await page.locator('#history .when').first().textContent()));
+        await waitForPictures(page, before.pictures + 24);
+        const opening = browser.context.waitForEvent('page');
+        await page.locator('#history li').first().getByRole('button', { name: /second window/ }).click();
+        const other = await opening;
+        await waitForPictures(other, 16);
+        assert.ok(!other.url().includes('#'), other.url());
+        await waitForColour(other, dominantColour(await picture(page)));
+        assert.deepEqual(page.faults, []);
     });
 
 browserTest('a session continues in one tab only', {}, async ({ server, browser }) => {

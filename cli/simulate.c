@@ -8,6 +8,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "sim/replay.h"
 #include "sim/report.h"
 
 static const char usage[] = "simulate [options]";
@@ -15,7 +16,7 @@ static const char usage[] = "simulate [options]";
 struct simulate {
     int devices, sessions, places, seed, steps, all, fit, sessions_given;
     double seconds, pause_from, pause_to, jitter, stay;
-    const char *costs, *policy, *cut, *json;
+    const char *costs, *policy, *cut, *json, *replay;
 };
 
 /* ---- the policy's fields by name ---- */
@@ -246,6 +247,20 @@ static int run_fit(struct kt_sim_params *p)
     return 0;
 }
 
+static int run_replay(const char *path)
+{
+    struct kt_sim_replay r;
+    struct kt_error err = {{0}};
+    if (kt_sim_replay(path, &r, &err) < 0) {
+        fprintf(stderr, "kinetype simulate: %s: %s\n", path, err.text);
+        return 1;
+    }
+    printf("%s: the policy agrees: %llu jobs after %llu commands in %.1f s, %llu pictures\n", path,
+           (unsigned long long)r.jobs, (unsigned long long)r.commands, r.seconds,
+           (unsigned long long)r.pictures);
+    return 0;
+}
+
 int kt_command_simulate(int argc, char **argv)
 {
     struct simulate o = {.devices = 1,
@@ -277,11 +292,16 @@ int kt_command_simulate(int argc, char **argv)
         {"all", KT_OPTION_FLAG, &o.all, 0, 0, "let everybody in, whatever it does to the video"},
         {"fit", KT_OPTION_FLAG, &o.fit, 0, 0, "how many sessions does one device carry?"},
         {"json", KT_OPTION_TEXT, &o.json, 0, 0, "write the report there; '-': to stdout alone"},
+        {"replay", KT_OPTION_TEXT, &o.replay, 0, 0,
+         "does the policy agree with this decision log?"},
         {NULL, KT_OPTION_FLAG, NULL, 0, 0, NULL},
     };
     int rc = kt_arguments_parse(argc, argv, options, usage);
     if (rc) {
         return rc == 1 ? 0 : rc;
+    }
+    if (o.replay) {
+        return run_replay(o.replay);
     }
     if (fill(&o, &p) < 0) {
         return 2;

@@ -79,11 +79,11 @@ static int64_t count(const struct kt_load_results *r, const struct choice *w)
     return n;
 }
 
-/* Commits whose draft was ready, of all answered ones. */
-static json_t *hit_rate(const struct kt_load_results *r, struct choice w)
+/* Commits whose draft was so far, of all answered ones. */
+static json_t *rate(const struct kt_load_results *r, struct choice w, enum kt_hit hit)
 {
     const int64_t all = count(r, &w);
-    w.hit = KT_HIT_READY;
+    w.hit = (int)hit;
     return all ? number((double)count(r, &w) / (double)all) : json_null();
 }
 
@@ -97,7 +97,7 @@ static json_t *by_pause(const struct kt_load_results *r)
         json_object_set_new(o, "to_ms",
                             w.pause_to_ms == INT32_MAX ? json_null() : json_integer(w.pause_to_ms));
         json_object_set_new(o, "n", json_integer(count(r, &w)));
-        json_object_set_new(o, "hit_rate", hit_rate(r, w));
+        json_object_set_new(o, "hit_rate", rate(r, w, KT_HIT_READY));
         set_latencies(o, r, &w);
         json_array_append_new(rows, o);
     }
@@ -305,6 +305,7 @@ static void set_screen(json_t *o, struct kt_load_results *r)
     json_object_set_new(o, "stalls", stalls_part(r));
     json_object_set_new(o, "stale_frames", json_integer(r->stale));
     json_object_set_new(o, "disordered", json_integer(r->disordered));
+    json_object_set_new(o, "wrong_revision", json_integer(r->wrong_revision));
     json_object_set_new(o, "deadline_misses", json_integer(r->late + r->missed));
     json_object_set_new(o, "late_pictures", json_integer(r->late));
     json_object_set_new(o, "drops", drops_part(r));
@@ -358,7 +359,8 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
     json_object_set_new(o, "cold", latencies(r, &cold));
     json_object_set_new(o, "all", latencies(r, &every));
     json_object_set_new(o, "preview", preview_part(r));
-    json_object_set_new(o, "hit_rate", hit_rate(r, every));
+    json_object_set_new(o, "hit_rate", rate(r, every, KT_HIT_READY));
+    json_object_set_new(o, "begun_rate", rate(r, every, KT_HIT_BEGUN));
     json_object_set_new(o, "by_pause", by_pause(r));
     json_object_set_new(o, "by_cut", by_cut(r));
     set_screen(o, r);

@@ -159,7 +159,8 @@ static void print_commits(FILE *out, const json_t *r)
             whole(r, "commits", "unanswered"));
     const json_t *hits = json_object_get(r, "hit_rate");
     if (json_is_number(hits)) {
-        fprintf(out, "  %-18s %.0f %%\n", "hit rate", json_number_value(hits) * 100);
+        fprintf(out, "  %-18s %.0f %% drafted, %.0f %% begun\n", "hit rate",
+                json_number_value(hits) * 100, value(r, "begun_rate", NULL) * 100);
     }
     print_optional(out, "wasted device time", json_object_get(r, "wasted_device_ms"), " ms");
     print_optional(out, "device time", json_object_get(r, "busy_device_ms"), " ms");

@@ -85,6 +85,7 @@ static void commits_fall_into_their_rows(void **state)
     assert_int_equal(number(at(o, "cold", "shown_ms"), "n"), 1);
     assert_int_equal(number(at(o, "begun", "shown_ms"), "n"), 1);
     assert_true(number(o, "hit_rate") == 0.5);
+    assert_true(number(o, "begun_rate") == 0.25);
     assert_true(number(o, "wasted_device_ms") == 250);
     assert_true(number(o, "wasted_share") == 0.25);
     assert_int_equal(number(json_object_get(o, "metrics"), "drafts_total"), 9);

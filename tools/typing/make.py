@@ -149,10 +149,12 @@ def retype_end(hand, p):
 
 
 def editing():
+    """One word at a time; a new prompt after every seven, so that clients may begin at several places."""
     hand = Hand(11)
-    p = new_prompt(hand.r)
-    whole(hand, p)
     while hand.enters < COMMITS:
+        if hand.enters % 8 == 0:
+            p = new_prompt(hand.r)
+            whole(hand, p)
         one_word(hand, p, ["colour", "colour", "shape", "shape", "size", "motion", "background"])
     return hand
 

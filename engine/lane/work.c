@@ -161,7 +161,8 @@ static void install(struct work *w, struct lane_wish *wish, struct kt_timeline *
                       ? (float)((double)(kt_now_ns() - wish->posted_ns) * 1e-6 - ms - wish->text_ms)
                       : 0;
     n->cut_at = kt_timeline_latents(t);
-    n->next_frame = kt_lane_frames_before(w->lane, n->cut_at);
+    /* Old latents before the cut that were not decoded yet are decoded by the branch too. */
+    n->next_frame = kt_lane_frames_before(w->lane, kt_timeline_decoded(t));
     if (w->job->committed) {
         n->text = wish->text;
         wish->text = NULL;
@@ -324,6 +325,7 @@ static int run_decode(struct work *w)
     struct lane_track *t = w->track;
     int64_t start = kt_now_ns(), decoded = kt_timeline_decoded(t->timeline);
 
+    KT_ASSERT(t->next_frame == kt_lane_frames_before(lane, decoded));
     t->ms.denoise = t->denoise_ms[decoded % KT_LANE_LATENTS_NOTED];
     int frames = kt_timeline_decode(t->timeline, lane->decode_buffer, lane->picture_bytes, &w->err);
     if (frames < 0) {
@@ -350,6 +352,7 @@ static int run_preview(struct work *w)
     struct kt_lane *lane = w->lane;
     struct lane_track *t = w->track;
     int64_t start = kt_now_ns();
+    int64_t first = kt_lane_frames_before(lane, kt_timeline_latents(t->timeline));
     int frames =
         kt_timeline_preview(t->timeline, lane->decode_buffer, lane->picture_bytes, &w->err);
     if (frames < 0) { /* the full pictures come anyway */
@@ -357,7 +360,7 @@ static int run_preview(struct work *w)
     }
     t->ms.decode = (float)kt_ms_since(start);
     for (int i = 0; i < frames; i++) {
-        struct lane_frame *f = fill_frame(w, i, t->next_frame + i);
+        struct lane_frame *f = fill_frame(w, i, first + i);
         f->public.preview = 1;
         f->public.epoch = w->s->epoch + 1;
         f->public.revision = t->wish.revision;

@@ -65,7 +65,8 @@ static void say_json(struct kt_load_client *c, json_t *o)
 
 static int next_rev(struct kt_load_client *c)
 {
-    return ++c->rev;
+    c->rev = c->rev < KT_REVISION_MAX ? c->rev + 1 : KT_REVISION_MAX;
+    return c->rev;
 }
 
 static void say_commit(struct kt_load_client *c)

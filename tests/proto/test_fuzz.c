@@ -4,6 +4,7 @@
 #include "proto/control.h"
 #include "proto/edit.h"
 #include "proto/media.h"
+#include "proto/server_message.h"
 #include "proto/utf8.h"
 #include "tests/proto/test.h"
 #include "tests/proto/vectors.h"
@@ -107,6 +108,22 @@ static void fuzz_control(const uint8_t *data, size_t n, struct kt_text *text, ui
     free(copy);
 }
 
+/* What a client in C reads. */
+static void fuzz_server(const uint8_t *data, size_t n)
+{
+    struct kt_server_message m;
+    struct kt_fault fault = {0};
+    char *copy = malloc(n ? n : 1);
+    memcpy(copy, data, n);
+    if (kt_server_message_parse(&m, copy, n, &fault) == 0) {
+        assert_non_null(m.root);
+        kt_server_message_free(&m);
+    } else {
+        assert_true(fault.code != KT_FAULT_NONE && fault.message[0]);
+    }
+    free(copy);
+}
+
 static void fuzz_media(const uint8_t *data, size_t n)
 {
     struct kt_media_header h;
@@ -142,6 +159,10 @@ int main(int argc, char **argv)
         size_t n = strlen(vector_string(v, "text"));
         memcpy(data, vector_string(v, "text"), n);
         fuzz_control(data, mutate(data, n, sizeof(data)), &text, &accepted);
+        v = pick(json_object_get(control, "server"));
+        n = strlen(vector_string(v, "text"));
+        memcpy(data, vector_string(v, "text"), n);
+        fuzz_server(data, mutate(data, n, sizeof(data)));
         v = pick(json_object_get(media, "good"));
         n = (size_t)vector_hex(vector_string(v, "hex"), data, sizeof(data));
         fuzz_media(data, mutate(data, n, sizeof(data)));

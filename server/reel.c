@@ -47,14 +47,12 @@ void kt_reel_cut(struct kt_reel *r, uint32_t epoch, int64_t frame)
     trim(r, epoch, frame);
 }
 
-static struct kt_frame *mutant;
 static enum kt_reel_answer begin_epoch(struct kt_reel *r, const struct kt_frame *first)
 {
     const int flush = first->flush || !r->has_epoch;
     const int64_t overlap = r->wire_next - first->frame;
     r->skip_before = 0;
     if (flush) {
-        mutant = r->count ? kt_frame_ref(r->frames[r->head]) : NULL;
         kt_reel_drop(r);
         r->flushed_before = first->epoch;
         r->flush = r->on_wire;
@@ -93,10 +91,6 @@ enum kt_reel_answer kt_reel_put(struct kt_reel *r, struct kt_frame *frame)
         return leave(r, frame);
     }
     r->frames[(r->head + r->count++) % KT_RAW_MAX] = frame;
-    if (mutant) {
-        r->frames[(r->head + r->count++) % KT_RAW_MAX] = mutant;
-        mutant = NULL;
-    }
     return answer;
 }
 

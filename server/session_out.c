@@ -332,7 +332,7 @@ static int stale(const struct kt_session *s, const struct kt_encode_order *answe
         return answer->generation != s->preview.generation ||
                (s->reel.on_wire && epoch <= s->reel.wire_epoch);
     }
-    return answer->generation != s->generation;
+    return answer->generation != s->generation || epoch < s->reel.flushed_before;
 }
 
 /* The next one has to do what this one should have done. */

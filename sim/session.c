@@ -390,6 +390,11 @@ static void on_applied(void *arg, int lane, int slot, double now, const struct k
         return;
     }
     struct kt_sim_session *s = &w->sessions[who];
+    if (promote->flush && s->viewer.shown_any && promote->frame > s->viewer.shown.frame) {
+        show(w, s);
+        w->r->jump_frames += promote->frame - s->viewer.shown.frame - 1;
+        w->r->flushes++;
+    }
     int freed = kt_sim_viewer_applied(&s->viewer, epoch, revision, promote->frame, promote->flush);
     kt_sim_device_release(&w->lanes[lane].device, freed);
     for (int i = 0; i < s->entered_count; i++) {

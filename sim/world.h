@@ -53,6 +53,8 @@ struct kt_sim_report {
     size_t sample_count, sample_cap;
     uint64_t commits, applied, overtaken, open_commits; /* open: neither, at the end */
     uint64_t hits, warm, cold;                          /* of applied ones */
+    int64_t jump_frames; /* that cuts at the playhead skipped of the stream, in all */
+    uint64_t flushes;
     uint64_t pictures, holes, holey_sessions, stale, backwards, unshown;
     double hole_ms, hole_max_ms, playing_ms, start_ms_mean;
     double slow_ms; /* of playing_ms, below the full frame rate */

@@ -69,7 +69,7 @@ def summary(report):
     enter = report["enter_to_picture"]
     row = {"hit": report["commits"]["hit_rate"], "wasted": report["device"]["wasted_share"],
            "use": report["device"]["use"], "holes": report["video"]["holes_per_minute"],
-           "slow": report["video"]["slow"], "sustained": report["sessions"]["sustained"], "n": enter["all"]["n"]}
+           "slow": report["video"]["slow"], "jump": report["video"]["jump_frames_mean"], "sustained": report["sessions"]["sustained"], "n": enter["all"]["n"]}
     for kind in ("all", "drafted", "cold"):
         row[kind] = [enter[kind]["shown_ms"][q] for q in ("p50", "p95", "p99")]
     return row
@@ -128,10 +128,10 @@ def cells(row):
     def pair(kind):
         return f"{row[kind][0]:.0f} / {row[kind][1]:.0f}" if row[kind][0] else "-"
     return [pair("all"), pair("drafted"), pair("cold"), f"{100 * row['hit']:.0f} %", f"{100 * row['wasted']:.0f} %",
-            f"{100 * row['use']:.0f} %", f"{row['holes']:.2f}"]
+            f"{100 * row['use']:.0f} %", f"{row['holes']:.2f}", f"{row['jump']:.1f}"]
 
 
-HEAD = ["Enter to picture, p50 / p95 ms", "drafted", "cold", "hit rate", "wasted", "device use", "holes a minute"]
+HEAD = ["Enter to picture, p50 / p95 ms", "drafted", "cold", "hit rate", "wasted", "device use", "holes a minute", "jump, frames"]
 
 
 def carried(data, prefix):

@@ -54,6 +54,14 @@ struct worker {
     struct kt_engine *e;
     struct kt_engine_info info;
     uint8_t *latent, *record; /* frames of one latent; the wanted frames of one take */
+    /* the take being made: its stream, the frames made, its prompts, how far it has changed */
+    struct kt_timeline *t;
+    struct kt_context *from, *to;
+    int frame, stage, changed;
+    /* a stream before its change, for the takes behind it that begin alike */
+    struct kt_timeline *base;
+    const struct kt_take *base_of;
+    int base_frame;
     size_t picture_bytes;
     struct kt_error err;
 };
@@ -110,15 +118,51 @@ static int context(struct worker *w, struct kt_context **c, const struct kt_take
                        : kt_context_from_ids(w->e, c, words->ids, words->count, &w->err);
 }
 
-static int use_prompt(struct worker *w, struct kt_timeline **t, const struct kt_take *take)
+/* ---- one take ---- */
+
+static int begin(struct worker *w, const struct kt_take *take)
 {
     struct kt_context *c = NULL;
-    int rc = context(w, &c, *t ? &take->change : &take->prompt);
+    int rc = context(w, &c, &take->prompt);
     if (rc == 0) {
-        rc = *t ? kt_timeline_switch(*t, c, take->transition, 0, &w->err)
-                : kt_timeline_create(w->e, t, take->seed, c, &w->err);
+        rc = kt_timeline_create(w->e, &w->t, take->seed, c, &w->err);
+    }
+    if (rc == 0) {
+        w->from = c;
+        w->frame = 0;
+        return 0;
     }
     kt_context_unref(&c);
+    return rc;
+}
+
+static void end(struct worker *w)
+{
+    kt_timeline_destroy(&w->t);
+    kt_context_unref(&w->from);
+    kt_context_unref(&w->to);
+    w->changed = w->stage = 0;
+}
+
+/* The change of prompt, or its next stage. */
+static int change(struct worker *w, const struct kt_take *take)
+{
+    int block = kt_engine_config(w->e)->sampler.num_frame_per_block, rc = 0;
+    int last = ++w->stage >= take->blend;
+    struct kt_context *c = NULL;
+    if (!w->to) {
+        rc = context(w, &w->to, &take->change);
+    }
+    if (rc == 0 && !last) {
+        rc = kt_context_blend(w->e, &c, w->from, w->to, (float)w->stage / (float)take->blend,
+                              &w->err);
+    }
+    if (rc == 0) {
+        rc = kt_timeline_switch(w->t, last ? w->to : c, take->transition,
+                                take->blend > 1 ? block : take->recache, &w->err);
+    }
+    kt_context_unref(&c);
+    w->changed = last;
     return rc;
 }
 
@@ -143,23 +187,65 @@ static int decode(struct worker *w, struct kt_timeline *t, int frame)
     return made;
 }
 
-static int make_take(struct worker *w, const struct kt_take *take)
+static int same_words(const struct kt_take_words *a, const struct kt_take_words *b)
 {
-    struct kt_timeline *t = NULL;
-    const struct pictures *p = w->all;
-    int frame = 0, changed = !take->change.text && !take->change.ids;
-    int rc = use_prompt(w, &t, take);
-    while (rc == 0 && frame <= p->ranges[p->range_count - 1].last) {
-        if (!changed && frame >= take->at) {
-            changed = 1;
-            rc = use_prompt(w, &t, take);
-        }
-        rc = rc == 0 ? kt_timeline_block(t, p->steps, &w->err) : rc;
-        int n = rc == 0 ? decode(w, t, frame) : rc;
-        rc = n < 0 ? n : 0;
-        frame += n;
+    return a->bytes == b->bytes && a->count == b->count && !a->text == !b->text &&
+           (a->text ? memcmp(a->text, b->text, a->bytes) == 0
+                    : memcmp(a->ids, b->ids, (size_t)a->count * sizeof(a->ids[0])) == 0);
+}
+
+static int has_change(const struct kt_take *t)
+{
+    return t->change.text || t->change.ids;
+}
+
+/* Whether two takes are the same until their prompts change. */
+static int same_start(const struct kt_take *a, const struct kt_take *b)
+{
+    return a && b && has_change(a) && has_change(b) && a->seed == b->seed && a->at == b->at &&
+           same_words(&a->prompt, &b->prompt);
+}
+
+/* Where the take before began alike, its stream as it was before the change, and its pictures,
+ * which are in the record still; else a stream from nothing. */
+static int begin_or_branch(struct worker *w, const struct kt_take *take)
+{
+    end(w);
+    if (!same_start(w->base_of, take)) {
+        kt_timeline_destroy(&w->base);
+        w->base_of = NULL;
+        return begin(w, take);
     }
-    kt_timeline_destroy(&t);
+    w->frame = w->base_frame;
+    int rc = context(w, &w->from, &take->prompt);
+    return rc < 0 ? rc : kt_timeline_branch(w->base, &w->t, kt_timeline_latents(w->base), &w->err);
+}
+
+/* Keeps the stream as it is for the next take, if that begins alike. */
+static int keep_base(struct worker *w, const struct kt_take *take, const struct kt_take *next)
+{
+    if (w->base_of || !same_start(take, next)) {
+        return 0;
+    }
+    w->base_of = next;
+    w->base_frame = w->frame;
+    return kt_timeline_branch(w->t, &w->base, kt_timeline_latents(w->t), &w->err);
+}
+
+static int make_take(struct worker *w, const struct kt_take *take, const struct kt_take *next)
+{
+    const struct pictures *p = w->all;
+    int rc = begin_or_branch(w, take);
+    while (rc == 0 && w->frame <= p->ranges[p->range_count - 1].last) {
+        if (has_change(take) && !w->changed && w->frame >= take->at) {
+            rc = w->stage ? 0 : keep_base(w, take, next);
+            rc = rc == 0 ? change(w, take) : rc;
+        }
+        rc = rc == 0 ? kt_timeline_block(w->t, p->steps, &w->err) : rc;
+        int n = rc == 0 ? decode(w, w->t, w->frame) : rc;
+        rc = n < 0 ? n : 0;
+        w->frame += n > 0 ? n : 0;
+    }
     return rc;
 }
 
@@ -193,7 +279,7 @@ static int open_worker(struct worker *w)
 {
     const struct pictures *p = w->all;
     struct kt_engine_params params = {
-        .model_dir = p->model, .timelines_max = 1, .device = p->device_params};
+        .model_dir = p->model, .timelines_max = 3, .device = p->device_params};
     int rc = kt_engine_open(&w->e, &params, &w->err);
     if (rc < 0) {
         return rc;
@@ -229,7 +315,7 @@ static void *run_worker(void *arg)
         if (i >= p->end) {
             break;
         }
-        rc = make_take(w, &p->takes.take[i]);
+        rc = make_take(w, &p->takes.take[i], i + 1 < p->end ? &p->takes.take[i + 1] : NULL);
         rc = rc == 0 ? write_record(w, i - p->first) : kt_fail_prefix(&w->err, rc, "take %d", i);
         if (rc == 0) {
             show_progress(p);
@@ -238,6 +324,8 @@ static void *run_worker(void *arg)
     if (rc < 0) {
         report_failure(w, rc);
     }
+    end(w);
+    kt_timeline_destroy(&w->base);
     kt_engine_close(&w->e);
     free(w->latent);
     free(w->record);

@@ -75,6 +75,16 @@ static int read_transition(struct kt_take *t, const json_t *line, struct kt_erro
     return kt_fail(err, -EBADMSG, "transition: expected \"model\", \"cut\" or \"scene\"");
 }
 
+/* What may be left out, and is 0 then. */
+static int read_optional(int *out, const json_t *line, const char *what, int max,
+                         struct kt_error *err)
+{
+    json_int_t value = 0;
+    int rc = json_object_get(line, what) ? read_number(&value, line, what, max, err) : 0;
+    *out = (int)value;
+    return rc;
+}
+
 static int read_take(struct kt_take *t, const json_t *line, struct kt_error *err)
 {
     json_int_t seed = 0, at = 0;
@@ -86,6 +96,8 @@ static int read_take(struct kt_take *t, const json_t *line, struct kt_error *err
         rc = read_words(&t->change, line, "switch", err);
         rc = rc == 0 ? read_number(&at, line, "at", INT32_MAX, err) : rc;
         rc = rc == 0 ? read_transition(t, line, err) : rc;
+        rc = rc == 0 ? read_optional(&t->recache, line, "recache", 256, err) : rc;
+        rc = rc == 0 ? read_optional(&t->blend, line, "blend", 16, err) : rc;
     }
     t->seed = (uint64_t)seed;
     t->at = (int)at;

@@ -6,7 +6,9 @@
  * `prompt` and `switch` are text, or an array of token ids as the tokenizer gives them (the
  * end-of-sequence id included), for builds without a tokenizer. `switch` may be missing; with it
  * comes `at`, the first frame it may change, and, if not the model's own, `transition`: "cut" (the
- * sink is kept) or "scene" (it is rewritten). Other members are left alone.
+ * sink is kept) or "scene" (it is rewritten); `recache`: only the last so many latents; `blend`: 2
+ * to 16 blocks over which the prompt moves, each after a recache of one block, as the scheduler
+ * does it. Other members are left alone.
  *
  * Thread-safety: read-only after opening, any thread. */
 #ifndef KT_CLI_TAKES_H
@@ -27,7 +29,7 @@ struct kt_take_words {
 struct kt_take {
     uint64_t seed;
     struct kt_take_words prompt, change;
-    int at;
+    int at, recache, blend;
     enum kt_transition transition;
 };
 

@@ -1,8 +1,11 @@
 /* The log was written by engine/lane/; what a job does there is done here, less what only concerns
- * the server. Two things need care.
+ * the server. Three things need care.
  *
  * Order: a picture's `publish` line is written while its job runs, so it stands before the line of
  * the job. Those lines wait for the next job line, which is theirs.
+ *
+ * The archive: the lane's may have been thinned, which depends on everybody's streams. Here it is
+ * as large as can be and never is; which position a stream went on from stands in the log.
  *
  * Texts: a `cut` says whose wish it serves (somebody's who waits, or a draft), not which text; that
  * is the last `prompt` or `draft` of its session. */
@@ -14,9 +17,10 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/hash.h"
+#include "engine/kv/archive.h"
 #include "engine/lane.h"
 
-enum { PENDING_MAX = 128, KEPT_MAX = 160, SHOW_LATE = 96 };
+enum { PENDING_MAX = 128, KEPT_MAX = 160, SHOW_LATE = 96, ARCHIVE_BYTES = 1 << 30 };
 
 struct picture {
     int64_t frame;
@@ -28,8 +32,9 @@ struct track {
     struct kt_timeline *timeline;
     uint32_t serial;
     struct kt_context *context, *blend_from;
-    enum kt_transition transition;
-    int64_t next_frame;
+    struct kt_wish wish;
+    char *text;
+    int64_t cut_at, next_frame;
     struct picture made[KEPT_MAX]; /* not published yet, the oldest first */
     int made_count;
 };
@@ -65,6 +70,8 @@ struct kt_player {
     int pending_count;
     struct picture late[SHOW_LATE]; /* published; may still be replaced */
     int late_count;
+    struct kt_archive *archive;
+    float *latent;
     struct kt_player_counts counts;
 };
 
@@ -197,6 +204,7 @@ static void forget_track(struct track *t)
     kt_timeline_destroy(&t->timeline);
     kt_context_unref(&t->context);
     kt_context_unref(&t->blend_from);
+    free(t->text);
     memset(t, 0, sizeof(*t));
 }
 
@@ -210,6 +218,7 @@ static void forget_session(struct kt_player *p, int session)
     }
     forget_track(&s->live);
     forget_track(&s->next);
+    kt_archive_end(p->archive, session);
     memset(s, 0, sizeof(*s));
 }
 
@@ -236,6 +245,66 @@ static int switch_to(struct kt_player *p, struct kt_timeline *t, struct kt_conte
     return rc;
 }
 
+/* ---- the archive: as engine/lane/past.c keeps it ---- */
+
+static void archive_latents(struct kt_player *p, int session, int64_t from)
+{
+    const struct kt_timeline *t = p->sessions[session].live.timeline;
+    for (int64_t i = from; i < kt_timeline_latents(t); i++) {
+        if (kt_timeline_latent(t, i, p->latent) == 0) {
+            kt_archive_put(p->archive, session, i, p->latent);
+        }
+    }
+}
+
+static void archive_promoted(struct kt_player *p, int session)
+{
+    const struct session *s = &p->sessions[session];
+    const struct track *live = &s->live;
+    const struct kt_wish *w = &live->wish;
+    int keeps = w->transition == KT_TRANSITION_MODEL
+                    ? kt_engine_config(p->p.engine)->sampler.global_sink
+                    : w->transition == KT_TRANSITION_CUT;
+    if (live->cut_at == 0) {
+        kt_archive_begin(p->archive, session, s->seed, live->text);
+    } else if (w->from >= 0 && w->from != session &&
+               kt_archive_fork(p->archive, session, w->from, live->cut_at) < 0) {
+        kt_archive_begin(p->archive, session, s->seed, live->text);
+    } else {
+        kt_archive_switch(p->archive, session, live->cut_at, live->text, keeps,
+                          w->recache > 0 ? w->recache : 0);
+    }
+    archive_latents(p, session, live->cut_at);
+}
+
+static int resume(struct kt_player *p, const struct kt_record *r, struct kt_context *context,
+                  struct kt_timeline **t, struct kt_error *err)
+{
+    struct kt_archive_point point;
+    struct kt_context *sink = NULL;
+    if (kt_archive_read(p->archive, r->job.from, r->result.latents, &point) < 0) {
+        return kt_fail(err, -EPROTO, "latent %lld of session %d is not archived",
+                       (long long)r->result.latents, r->job.from);
+    }
+    int rc =
+        kt_context_from_text(p->p.engine, &sink, point.sink_text, strlen(point.sink_text), err);
+    if (rc == 0) {
+        struct kt_cold cold = {.at = point.at,
+                               .sink_at = point.sink_at,
+                               .n = point.n,
+                               .window = point.window,
+                               .sink = point.sink,
+                               .context = context,
+                               .sink_context = sink,
+                               .seed = point.seed};
+        rc = kt_timeline_resume(p->p.engine, t, &cold, err);
+    }
+    kt_context_unref(&sink);
+    return rc;
+}
+
+/* ---- cuts ---- */
+
 static int begin_branch(struct kt_player *p, const struct kt_record *r, const struct wish *w,
                         struct kt_context *context, struct kt_timeline **t, struct kt_error *err)
 {
@@ -254,9 +323,9 @@ static int begin_branch(struct kt_player *p, const struct kt_record *r, const st
         }
         rc = kt_timeline_fork(p->p.engine, t, p->checkpoints[job->slot].snapshot, err);
         return rc < 0 ? rc : kt_timeline_rewind(*t, job->at, err);
-    case KT_SOURCE_ARCHIVE: break;
+    case KT_SOURCE_ARCHIVE: return resume(p, r, context, t, err);
     }
-    return kt_fail(err, -ENOTSUP, "streams that go on from the archive are not replayed yet");
+    return rc;
 }
 
 static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *err)
@@ -274,7 +343,7 @@ static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *
     if (rc == 0) {
         rc = begin_branch(p, r, w, context, &n->timeline, err);
     }
-    if (rc == 0 && job->source != KT_SOURCE_NOTHING) {
+    if (rc == 0 && job->source != KT_SOURCE_NOTHING && job->source != KT_SOURCE_ARCHIVE) {
         rc = switch_to(p, n->timeline, from->context, context, job, w->wish.transition, err);
     }
     if (rc < 0) {
@@ -284,16 +353,18 @@ static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *
     }
     n->serial = r->timeline;
     n->context = context;
-    n->transition = w->wish.transition;
+    n->wish = w->wish;
+    n->text = strdup(w->text);
+    n->cut_at = kt_timeline_latents(n->timeline);
     n->blend_from = w->wish.blend > 1 ? kt_context_ref(s->live.context) : NULL;
-    n->next_frame = frames_before(p, kt_timeline_latents(n->timeline));
-    return 0;
+    n->next_frame = frames_before(p, n->cut_at);
+    return n->text ? 0 : kt_fail(err, -ENOMEM, "out of memory");
 }
 
 static int blend(struct kt_player *p, const struct kt_record *r, struct track *t,
                  struct kt_error *err)
 {
-    int rc = switch_to(p, t->timeline, t->blend_from, t->context, &r->job, t->transition, err);
+    int rc = switch_to(p, t->timeline, t->blend_from, t->context, &r->job, t->wish.transition, err);
     if (r->job.weight >= 1) {
         kt_context_unref(&t->blend_from);
     }
@@ -328,6 +399,9 @@ static int commit(struct kt_player *p, const struct kt_record *r, struct track *
         if (rc == 0 && found != r->hash[i]) {
             return differs(r, "latent", first + i, r->hash[i], found, err);
         }
+    }
+    if (rc == 0 && r->job.track == KT_TRACK_LIVE) {
+        archive_latents(p, r->session, first);
     }
     return rc;
 }
@@ -384,6 +458,7 @@ static int promote(struct kt_player *p, const struct kt_record *r, struct kt_err
     memset(&s->next, 0, sizeof(s->next));
     s->epoch++;
     s->published = -1;
+    archive_promoted(p, r->session);
     while (s->live.made_count > 0 && s->live.made[0].frame < r->job.frame) {
         drop_made(&s->live, 1);
     }
@@ -593,9 +668,18 @@ int kt_player_open(struct kt_player **out, const struct kt_player_params *params
     p->buffer = malloc(p->picture_bytes * (size_t)(info.frames_per_latent + 1));
     p->sessions = calloc((size_t)p->board.sessions_max, sizeof(*p->sessions));
     p->checkpoints = calloc((size_t)p->board.checkpoints_max + 1, sizeof(*p->checkpoints));
-    if (!p->buffer || !p->sessions || !p->checkpoints) {
+    p->latent = malloc(info.latent_floats * sizeof(float));
+    struct kt_archive_params archive = {.bytes_max = ARCHIVE_BYTES,
+                                        .streams_max = p->board.sessions_max,
+                                        .latent_floats = info.latent_floats,
+                                        .window = info.window,
+                                        .sink = info.sink};
+    int rc = p->buffer && p->sessions && p->checkpoints && p->latent
+                 ? kt_archive_open(&p->archive, &archive, err)
+                 : kt_fail(err, -ENOMEM, "out of memory");
+    if (rc < 0) {
         kt_player_close(&p);
-        return kt_fail(err, -ENOMEM, "out of memory");
+        return rc;
     }
     *out = p;
     return 0;
@@ -607,12 +691,14 @@ void kt_player_close(struct kt_player **out)
         return;
     }
     struct kt_player *p = *out;
-    for (int i = 0; p->sessions && p->checkpoints && i < p->board.sessions_max; i++) {
+    for (int i = 0; p->archive && i < p->board.sessions_max; i++) {
         forget_session(p, i);
     }
     while (p->late_count > 0) {
         free(p->late[--p->late_count].data);
     }
+    kt_archive_close(&p->archive);
+    free(p->latent);
     free(p->buffer);
     free(p->sessions);
     free(p->checkpoints);

@@ -47,6 +47,25 @@ class Pictures(unittest.TestCase):
         self.assertEqual(self.made(TAKES, *one, "--first", "1", "--count", "1"), alone[1:2])
         self.assertEqual(self.made(TAKES + ["", " "], *one, "--first", "2"), alone[2:])
 
+    def test_takes_that_begin_alike_share_their_beginning(self):
+        def take(**more):
+            return dict(TAKES[1], **more)
+
+        kinds = [take(), take(recache=1), take(blend=2), take(transition="scene"), take(seed=2), take(switch=IDS)]
+        run = self.pictures(kinds, "--frames", "0,9,33", "--steps", "1", "--threads", "1")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        with open(os.path.join(self.dir.name, "x"), "rb") as f:
+            shared = f.read()
+        alone = b""
+        for i in range(len(kinds)):
+            run = self.pictures(kinds, "--frames", "0,9,33", "--steps", "1", "--threads", "1", "--first", str(i), "--count", "1")
+            self.assertEqual(run.returncode, 0, run.stderr)
+            with open(os.path.join(self.dir.name, "x"), "rb") as f:
+                alone += f.read()
+        self.assertEqual(shared, alone)
+        last = [shared[(3 * i + 2) * PICTURE:][:PICTURE] for i in range(len(kinds))]
+        self.assertEqual(len(set(last)), len(kinds))
+
     def test_text_and_its_ids_are_one_prompt(self):
         lines = [{"seed": 3, "prompt": TEXT}, {"seed": 3, "prompt": IDS}, {"seed": 3, "prompt": OTHER}]
         run = self.pictures(lines[:1], "--frames", "0")

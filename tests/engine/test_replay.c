@@ -83,7 +83,8 @@ static void open_run(struct run *r, uint64_t seed)
     lane.policy.draft_after_ms = 3;
     lane.policy.reserve_ms = 0;
     lane.policy.depth = 2;
-    lane.policy.checkpoint_every = 4;
+    lane.policy.checkpoint_every = seed % 2 ? 4 : 0;
+    lane.archive_bytes = 24 << 20;
     struct kt_journal_head head;
     assert_int_equal(kt_journal_describe(&head, &lane, &r->params, &err), 0);
     snprintf(r->log, sizeof(r->log), "%s/live.jsonl", r->dir->path);
@@ -194,7 +195,7 @@ static void do_something(struct run *r)
     case 2:
     case 3:
         c.kind = KT_COMMAND_REWIND;
-        c.frame = s->frame - (int64_t)roll(r, 40);
+        c.frame = s->frame - (int64_t)roll(r, roll(r, 2) ? 40 : 400);
         c.frame = c.frame < 0 ? 0 : c.frame;
         post(r, c, NULL);
         break;
@@ -328,14 +329,16 @@ static void a_live_run_is_made_again(void **state)
     for (int i = KT_JOB_TEXT; i < KT_JOB_KINDS; i++) {
         print_message("%s %d, ", kt_job_name((enum kt_job_kind)i), total.jobs[i]);
     }
-    print_message("cuts of nothing %d, live %d, checkpoints %d; hits %d %d %d\n", total.sources[0],
-                  total.sources[1], total.sources[2], total.hits[0], total.hits[1], total.hits[2]);
+    print_message("cuts of nothing %d, live %d, checkpoints %d, archive %d; hits %d %d %d\n",
+                  total.sources[0], total.sources[1], total.sources[2], total.sources[3],
+                  total.hits[0], total.hits[1], total.hits[2]);
     static const int needed[] = {KT_JOB_CUT,     KT_JOB_STEP, KT_JOB_DECODE,    KT_JOB_BLEND,
                                  KT_JOB_PROMOTE, KT_JOB_DROP, KT_JOB_CHECKPOINT};
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         assert_true(total.jobs[needed[i]] > 0);
     }
-    assert_true(total.sources[KT_SOURCE_NOTHING] > 0 && total.sources[KT_SOURCE_LIVE] > 0);
+    assert_true(total.sources[KT_SOURCE_NOTHING] > 0 && total.sources[KT_SOURCE_LIVE] > 0 &&
+                total.sources[KT_SOURCE_ARCHIVE] > 0);
 }
 
 /* ---- tampering ---- */

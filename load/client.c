@@ -222,6 +222,14 @@ static void on_error(struct kt_load_client *c, const struct kt_server_message *m
     }
 }
 
+/* A server that is short of time may take fewer steps than were asked for. */
+static void on_status(struct kt_load_results *r, const struct kt_server_message *m)
+{
+    if (m->status.steps > 0 && (r->steps_lowest == 0 || m->status.steps < r->steps_lowest)) {
+        r->steps_lowest = (int)m->status.steps;
+    }
+}
+
 static void hear(struct kt_load_client *c, const struct kt_server_message *m, int64_t now_us)
 {
     struct kt_load_results *r = c->p.results;
@@ -241,7 +249,7 @@ static void hear(struct kt_load_client *c, const struct kt_server_message *m, in
         kt_tally_add(&r->rtt_ms, (double)(now_us - m->pong.client_us) * 1e-3);
         return;
     case KT_SERVER_ERROR: on_error(c, m); return;
-    case KT_SERVER_STATUS:
+    case KT_SERVER_STATUS: on_status(r, m); return;
     case KT_SERVER_BYE:
     case KT_SERVER_OTHER:
     case KT_SERVER_COUNT: return;

@@ -188,10 +188,10 @@ static json_t *maybe(double x)
 
 static json_t *server_part(const struct kt_load_results *r, const struct kt_report_facts *f)
 {
-    return json_pack("{s:s s:i s:i s:i s:i s:s s:o s:o}", "model", r->model, "width", r->width,
-                     "height", r->height, "fps", r->target_fps, "steps", r->steps, "codec",
-                     r->codec, "rss_mib", maybe(f->after.rss_mib), "rss_mib_before",
-                     maybe(f->before.rss_mib));
+    return json_pack("{s:s s:i s:i s:i s:i s:i s:s s:o s:o}", "model", r->model, "width", r->width,
+                     "height", r->height, "fps", r->target_fps, "steps", r->steps, "steps_lowest",
+                     r->steps_lowest, "codec", r->codec, "rss_mib", maybe(f->after.rss_mib),
+                     "rss_mib_before", maybe(f->before.rss_mib));
 }
 
 static json_t *clients_part(struct kt_load_results *r)
@@ -381,5 +381,5 @@ json_t *kt_report_json(struct kt_load_results *r, const struct kt_report_facts *
 int kt_report_broken(const struct kt_load_results *r)
 {
     return r->decode_errors > 0 || r->bad_messages > 0 || r->stale > 0 || r->disordered > 0 ||
-           r->gaps > 0 || r->lost > 0 || r->opened == 0;
+           r->wrong_revision > 0 || r->gaps > 0 || r->lost > 0 || r->opened == 0;
 }

@@ -35,7 +35,8 @@ struct kt_load_results {
     struct kt_error_count errors[KT_ERROR_CODES_MAX];
     /* what the server is */
     char model[64], codec[16];
-    int width, height, target_fps, steps;
+    int width, height, target_fps, steps; /* steps: 0 is automatic */
+    int steps_lowest;                     /* that any client was told; 0: none */
     int64_t begin_us;
     double seconds;
     char problem[256]; /* the first broken thing, in words */

@@ -73,11 +73,30 @@ static int replace_oldest(struct kt_engine *e, struct kt_context **ctx, int rows
     return 0;
 }
 
+/* Ids for an encoder whose weights are random: no word means anything to it, but other words must
+ * be other ids, and as many as a vocabulary would make of them. Four bytes an id, which is about
+ * what English takes, scattered over the vocabulary (0 is padding). No text is one id, the end. */
+static int ids_of_bytes(const char *text, size_t n, int vocab, int32_t *ids, int cap)
+{
+    enum { BYTES = 4 };
+    int count = 0;
+    for (size_t i = 0; i < n && count < cap - 1; i += BYTES) {
+        uint32_t word = 0;
+        for (size_t j = i; j < n && j < i + BYTES; j++) {
+            word = word << 8 | (unsigned char)text[j];
+        }
+        ids[count++] = vocab > 1 ? 1 + (int32_t)(word * 2654435761u % (uint32_t)(vocab - 1)) : 0;
+    }
+    ids[count++] = vocab > 1;
+    return count;
+}
+
 static int encode(struct kt_engine *e, const char *text, size_t n, int *rows, struct kt_error *err)
 {
     int32_t ids[1024];
     int cap = e->config.text.text_len < 1024 ? e->config.text.text_len : 1024;
-    int count = kt_tokenizer_encode(e->tokenizer, text, n, ids, cap, err);
+    int count = e->tokenizer ? kt_tokenizer_encode(e->tokenizer, text, n, ids, cap, err)
+                             : ids_of_bytes(text, n, e->config.text.vocab, ids, cap);
     if (count < 0) {
         return count;
     }
@@ -90,7 +109,7 @@ int kt_context_from_text(struct kt_engine *e, struct kt_context **ctx, const cha
                          struct kt_error *err)
 {
     char clean[KT_PROMPT_BYTES_MAX + 1];
-    if (!e->tokenizer || !e->encoder) {
+    if (!e->encoder || (!e->tokenizer && !e->random_weights)) {
         return kt_fail(err, -ENOTSUP, "model '%s' has no %s", e->config.name,
                        e->encoder ? "tokenizer in this build" : "text encoder");
     }

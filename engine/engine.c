@@ -177,16 +177,21 @@ static int init_pools(struct kt_engine *e, struct kt_error *err)
     int extra_clean = e->snapshots_max * (e->shape.window + e->shape.slack) + e->shape.window;
     e->latent_floats = (size_t)e->config.dit.in_dim * (size_t)e->config.dit.latent_h *
                        (size_t)e->config.dit.latent_w;
-    int rc = kt_slab_init(&e->pages, e->dev, kt_dit_page_bytes(e->dit),
-                          e->timelines_max * lists + extra, "K/V pages");
-    if (rc == 0) {
-        rc = kt_slab_init(&e->clean, e->dev, e->latent_floats * sizeof(float),
-                          e->timelines_max * lists + extra_clean, "clean latents");
+    int pages = e->timelines_max * lists + extra;
+    int rc = kt_slab_init(&e->pages, e->dev, kt_dit_page_bytes(e->dit), pages, "K/V pages");
+    if (rc < 0) {
+        return kt_fail(err, rc,
+                       "no memory for %d K/V pages of %.1f MiB (%d timelines, %d snapshots) beside "
+                       "%.1f MiB of other buffers",
+                       pages, (double)kt_dit_page_bytes(e->dit) / 1048576, e->timelines_max,
+                       e->snapshots_max, (double)e->dev->stats.bytes_allocated / 1048576);
     }
+    rc = kt_slab_init(&e->clean, e->dev, e->latent_floats * sizeof(float),
+                      e->timelines_max * lists + extra_clean, "clean latents");
     e->latent_host = malloc(e->latent_floats * sizeof(float));
     e->preview = kt_device_alloc(e->dev, e->latent_floats * sizeof(float), "previewed latent");
     rc = e->latent_host && e->preview ? rc : -ENOMEM;
-    return rc < 0 ? kt_fail(err, rc, "page pool: out of device memory") : 0;
+    return rc < 0 ? kt_fail(err, rc, "clean latents: out of device memory") : 0;
 }
 
 static int init_contexts(struct kt_engine *e, struct kt_error *err)
@@ -221,7 +226,7 @@ static int init_timelines(struct kt_engine *e, struct kt_error *err)
     size_t block = (size_t)e->config.sampler.num_frame_per_block * e->latent_floats;
     size_t floats = block * (size_t)(2 + e->schedule.steps) + e->latent_floats;
     e->timelines = calloc((size_t)e->timelines_max, sizeof(*e->timelines));
-    e->snapshots = calloc((size_t)e->snapshots_max, sizeof(*e->snapshots));
+    e->snapshots = calloc((size_t)e->snapshots_max + 1, sizeof(*e->snapshots));
     if (!e->timelines || !e->snapshots) {
         return kt_fail(err, -ENOMEM, "timelines: out of memory");
     }
@@ -242,8 +247,9 @@ static int init_timelines(struct kt_engine *e, struct kt_error *err)
 static void init_counts(struct kt_engine *e, const struct kt_engine_params *p)
 {
     e->timelines_max = p->timelines_max ? p->timelines_max : KT_TIMELINES_DEFAULT;
-    e->snapshots_max =
-        p->snapshots_max ? p->snapshots_max : KT_SNAPSHOTS_PER_TIMELINE * e->timelines_max;
+    e->snapshots_max = p->snapshots_max < 0 ? 0
+                       : p->snapshots_max   ? p->snapshots_max
+                                            : KT_SNAPSHOTS_PER_TIMELINE * e->timelines_max;
     e->contexts_max = p->contexts_max ? p->contexts_max : KT_CONTEXTS_DEFAULT;
 }
 

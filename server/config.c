@@ -39,6 +39,10 @@ static const struct key keys[] = {
     {"device", KEY_STRING, 1, 15, AT(device), "--device"},
     {"precision", KEY_PRECISION, 0, 0, AT(precision), "--precision"},
     {"threads", KEY_INT, 0, 1024, AT(threads), "--threads"},
+    {"random_weights", KEY_BOOL, 0, 0, AT(random), "--random"},
+    {"tiny_vae", KEY_BOOL, 0, 0, AT(tiny_vae), "--tiny-vae"},
+    {"window", KEY_INT, 0, 64, AT(window), "--window"},
+    {"checkpoints", KEY_INT, 0, 64, AT(checkpoints), "--checkpoints"},
     {"listen", KEY_STRING, 1, 63, AT(listen), "--listen"},
     {"port", KEY_INT, 0, 65535, AT(port), "--port"},
     {"token", KEY_STRING, 0, KT_TOKEN_BYTES_MAX, AT(token), "--token"},
@@ -78,6 +82,7 @@ void kt_serve_config_init(struct kt_serve_config *c)
     snprintf(c->device, sizeof(c->device), "cpu");
     snprintf(c->listen, sizeof(c->listen), "127.0.0.1");
     c->port = 8080;
+    c->checkpoints = 16;
     c->sessions_max = 2;
     c->connections_max = 64;
     c->decode_lead_latents = 2;
@@ -371,7 +376,9 @@ static int set_option(struct kt_serve_config *c, const struct key *k, const char
                       struct kt_error *err)
 {
     json_t *v = NULL;
-    if (k->type == KEY_INT) {
+    if (k->type == KEY_BOOL) {
+        v = json_true();
+    } else if (k->type == KEY_INT) {
         char *end;
         errno = 0;
         const long long x = strtoll(text, &end, 10);
@@ -414,7 +421,7 @@ int kt_serve_config_arguments(struct kt_serve_config *c, int argc, char **argv,
                               struct kt_error *err)
 {
     for (int pass = 0; pass < 2; pass++) {
-        for (int i = 1; i < argc; i += 2) {
+        for (int i = 1; i < argc; i++) {
             if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
                 return 1;
             }
@@ -423,14 +430,16 @@ int kt_serve_config_arguments(struct kt_serve_config *c, int argc, char **argv,
             if (!is_config && !k) {
                 return unknown_option(argv[i], err);
             }
-            if (i + 1 >= argc) {
+            const int is_flag = k && k->type == KEY_BOOL;
+            if (!is_flag && i + 1 >= argc) {
                 return kt_fail(err, -EINVAL, "command line: %s needs a value", argv[i]);
             }
+            const char *value = is_flag ? "" : argv[++i];
             int rc = 0;
             if (pass == 0 && is_config) {
-                rc = kt_serve_config_load(c, argv[i + 1], err);
+                rc = kt_serve_config_load(c, value, err);
             } else if (pass == 1 && k) {
-                rc = set_option(c, k, argv[i + 1], err);
+                rc = set_option(c, k, value, err);
             }
             if (rc < 0) {
                 return rc;

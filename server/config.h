@@ -16,7 +16,8 @@ struct kt_serve_config {
     char web[KT_PATH_BYTES_MAX];   /* directory of the page */
     char device[16];
     enum kt_precision precision;
-    int threads; /* 0: all cores */
+    int threads;                               /* 0: all cores */
+    int random, tiny_vae, window, checkpoints; /* as config/demo.json says */
     char listen[64];
     int port; /* 0: any free one */
     char token[KT_TOKEN_BYTES_MAX + 1];

@@ -52,13 +52,33 @@ static void drop_packet(struct kt_packet *p)
     kt_packet_release(&p);
 }
 
+/* Everything is allocated when the model is opened, so this is what the server takes. */
+static void log_memory(struct server *s)
+{
+    enum { POOLS = 64 };
+    struct kt_device_pool pool[POOLS];
+    const struct kt_device *dev = kt_engine_device(s->engine);
+    const int n = kt_device_pools(dev, pool, POOLS);
+    for (int i = 0; i < n && i < POOLS; i++) {
+        kt_log(&s->log, KT_LOG_DEBUG, "%9.1f MiB %s", (double)pool[i].bytes / 1048576,
+               pool[i].name);
+    }
+    kt_log(&s->log, KT_LOG_INFO,
+           "%.1f MiB on the device besides the weights of linears and filters",
+           (double)dev->stats.bytes_allocated / 1048576);
+}
+
 static int open_model(struct server *s, struct kt_error *err)
 {
     const struct kt_serve_config *c = &s->config;
     s->model = (struct kt_engine_params){
         .model_dir = c->model,
         .device = {.kind = c->device, .precision = c->precision, .threads = c->threads},
+        .random_weights = c->random,
+        .window = c->window,
+        .tiny_vae = c->tiny_vae,
         .timelines_max = 2 * c->sessions_max, /* each with a branch */
+        .snapshots_max = c->checkpoints > 0 ? c->checkpoints * c->sessions_max : -1,
         .contexts_max =
             8 * c->sessions_max + 8, /* most that tracks, wishes and blends hold; an LRU */
     };
@@ -66,6 +86,7 @@ static int open_model(struct server *s, struct kt_error *err)
     if (rc < 0) {
         return rc;
     }
+    log_memory(s);
     s->live.model = kt_engine_config(s->engine);
     kt_engine_get_info(s->engine, &s->live.video);
     s->live.steps_max = s->live.model->sampler.steps;
@@ -296,7 +317,8 @@ static void help(void)
            "  --listen IP    --port N       --token TEXT   --sessions N\n"
            "  --steps N      --seed N       --prompt TEXT  --log LEVEL\n"
            "  --metrics-listen IP           --metrics-port N\n"
-           "  --decision-log FILE\n\n"
+           "  --decision-log FILE\n"
+           "  --window N     --tiny-vae     --random       --checkpoints N\n\n"
            "It binds 127.0.0.1; any other address needs --listen and a token. SIGINT and SIGTERM\n"
            "stop it in order.\n");
 }

@@ -137,6 +137,46 @@ static void a_refused_prompt_evicts_none(void **state)
     close_cache(&c);
 }
 
+/* Rows of `text` on an engine of random weights, which has no vocabulary. */
+static int random_rows(struct kt_engine *e, const char *text, float *rows)
+{
+    struct kt_context *c = NULL;
+    struct kt_error err;
+    assert_int_equal(kt_context_from_text(e, &c, text, strlen(text), &err), 0);
+    memcpy(rows, c->rows, (size_t)c->row_count * (size_t)e->config.dit.text_dim * sizeof(*rows));
+    int count = c->row_count;
+    kt_context_unref(&c);
+    return count;
+}
+
+static void random_weights_need_no_vocabulary(void **state)
+{
+    static float a[64 * 64], b[64 * 64];
+    struct fixture f;
+    struct kt_engine *e = NULL;
+    struct kt_error err = {{0}};
+    open_fixture(&f, &(struct tiny_model_options){0});
+    struct kt_engine_params p = {.model_dir = f.dir->path,
+                                 .random_weights = 1,
+                                 .snapshots_max = -1,
+                                 .device = {.threads = 1}};
+    if (kt_engine_open(&e, &p, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    int rows = random_rows(e, "a red ball", a);
+    assert_int_equal(rows, 4); /* four bytes each, and the end */
+    assert_int_equal(random_rows(e, "a red bell", b), rows);
+    assert_memory_not_equal(a, b, (size_t)rows * (size_t)e->config.dit.text_dim * sizeof(*a));
+    assert_int_equal(e->encodings, 2);
+    assert_int_equal(random_rows(e, "a  red ball", b), rows); /* the same text, cleaned */
+    assert_int_equal(e->encodings, 2);
+    assert_memory_equal(a, b, (size_t)rows * (size_t)e->config.dit.text_dim * sizeof(*a));
+    assert_int_equal(random_rows(e, "", b), 1);
+    assert_int_equal(e->snapshots_max, 0);
+    kt_engine_close(&e);
+    close_fixture(&f);
+}
+
 static void sizes_are_refused_by_name(void **state)
 {
     static char text[KT_PROMPT_BYTES_MAX + 2];
@@ -164,6 +204,7 @@ int main(void)
         cmocka_unit_test(the_one_longest_unused_goes),
         cmocka_unit_test(one_text_is_one_prompt),
         cmocka_unit_test(a_refused_prompt_evicts_none),
+        cmocka_unit_test(random_weights_need_no_vocabulary),
         cmocka_unit_test(sizes_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,17 @@ const struct kt_model_config *kt_engine_config(const struct kt_engine *e)
     return &e->config;
 }
 
+struct kt_device *kt_engine_device(struct kt_engine *e)
+{
+    static struct kt_device none;
+    return &none;
+}
+
+int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap)
+{
+    return 0;
+}
+
 void kt_engine_get_info(const struct kt_engine *e, struct kt_engine_info *out)
 {
     *out = (struct kt_engine_info){.width = WIDTH,

@@ -1,4 +1,6 @@
-"""One visit to the real server: real.py KINETYPE CONFIG.
+"""One visit to the real server: real.py KINETYPE CONFIG [MODEL_CONFIG].
+
+With MODEL_CONFIG, the server has nothing of the model but that config.json, and weights are random.
 
 live.py asks about every rule of the protocol, of a server whose lane only draws. This one asks whether the whole of it, the
 model included, gets through an ordinary visit and ends in an orderly way; it is what the sanitizer jobs watch.
@@ -6,6 +8,7 @@ model included, gets through an ordinary visit and ends in an orderly way; it is
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,9 +49,9 @@ class Visitor(Client):
         super().close()
 
 
-def start(binary, config, log, folder):
+def start(binary, config, log, folder, *options):
     process = subprocess.Popen([binary, "serve", "--config", config, "--port", "0", "--sessions", "2", "--seed", "7",
-                                "--threads", "2", "--metrics-port", "0", "--decision-log", folder + "/%t.jsonl"],
+                                "--threads", "2", "--metrics-port", "0", "--decision-log", folder + "/%t.jsonl", *options],
                                stdout=subprocess.PIPE, stderr=log, text=True)
     if not select.select([process.stdout], [], [], PATIENCE)[0]:
         raise AssertionError("the server does not start")
@@ -105,7 +108,30 @@ def check_decisions(folder):
     assert not any(line["kind"] == "gap" for line in lines), "records were lost"
 
 
-def main(binary, config):
+def bare(binary, config, model_config):
+    """What measuring at a shape whose weights are not there needs: two prompts, two sets of pictures."""
+    with tempfile.TemporaryDirectory() as model, tempfile.TemporaryFile("w+") as log:
+        shutil.copy(model_config, os.path.join(model, "config.json"))
+        process, port = start(binary, config, log, model, "--model", model, "--random", "--window", "6", "--checkpoints", "1")
+        try:
+            c = Visitor(port)
+            c.hello(codecs=["vp8"])
+            c.picture()
+            c.type("four bytes a word", 100)
+            c.picture(epoch=c.expect("applied", rev=100)["epoch"])
+            c.close()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 0, "an orderly end"
+        finally:
+            process.kill()
+            process.wait()
+            log.seek(0)
+            sys.stderr.write(log.read()[-8000:])
+
+
+def main(binary, config, model_config=None):
+    if model_config:
+        return bare(binary, config, model_config)
     log = tempfile.TemporaryFile("w+")
     folder = tempfile.TemporaryDirectory()
     process, port = start(binary, config, log, folder.name)

@@ -87,8 +87,12 @@ static void values_arrive(void **state)
     assert_int_equal(
         load("// c\n{\"port\": 1234, // c \"x\"\n \"seed\": \"18446744073709551615\",\n"
              "\"model\": \"m\", \"web\": \"/abs\", \"origins\": [\"https://a.b//c\"],\n"
-             "\"codecs\": [\"jpeg\"], \"log\": \"debug\", \"token\": \"// no comment\"}"),
+             "\"codecs\": [\"jpeg\"], \"log\": \"debug\", \"token\": \"// no comment\",\n"
+             "\"random_weights\": true, \"tiny_vae\": false, \"window\": 9, \"checkpoints\": 0}"),
         0);
+    assert_true(config.random && !config.tiny_vae);
+    assert_int_equal(config.window, 9);
+    assert_int_equal(config.checkpoints, 0);
     assert_int_equal(config.port, 1234);
     assert_true(config.seed.given && config.seed.value == UINT64_MAX);
     assert_string_equal(config.model, "/tmp/m");
@@ -117,6 +121,8 @@ static void wrong_values_are_named(void **state)
         {"{\"port\": 65536}", "port: expected an integer from 0 to 65535, found 65536"},
         {"{\"port\": \"80\"}", "port: expected an integer"},
         {"{\"port\": 1.5}", "port: expected an integer"},
+        {"{\"tiny_vae\": 1}", "tiny_vae: expected true or false"},
+        {"{\"window\": 65}", "window: expected an integer from 0 to 64, found 65"},
         {"{\"sessions_max\": 0}", "sessions_max: expected an integer from 1 to 64, found 0"},
         {"{\"codecs\": [\"h265\"]}",
          "codecs: expected \"h264\", \"vp8\", \"vp9\", \"jpeg\", found h265"},
@@ -171,6 +177,16 @@ static void command_line_wins(void **state)
     assert_int_equal(config.log, KT_LOG_ERROR);
 }
 
+static void flags_take_no_value(void **state)
+{
+    assert_int_equal(arguments(5, "--random", "--port", "2", "--tiny-vae", "--window"), -EINVAL);
+    assert_says("--window needs a value");
+    assert_int_equal(arguments(6, "--random", "--port", "2", "--tiny-vae", "--window", "9"), 0);
+    assert_true(config.random && config.tiny_vae);
+    assert_int_equal(config.port, 2);
+    assert_int_equal(config.window, 9);
+}
+
 static void command_line_errors(void **state)
 {
     assert_int_equal(arguments(2, "--prot", "2"), -EINVAL);
@@ -211,6 +227,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(unknown_key_names_the_nearest, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_values_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(command_line_wins, setup, teardown),
+        cmocka_unit_test_setup_teardown(flags_take_no_value, setup, teardown),
         cmocka_unit_test_setup_teardown(command_line_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(others_need_a_token, setup, teardown),
     };

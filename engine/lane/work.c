@@ -61,6 +61,7 @@ static int run_text(struct work *w)
     int64_t start = kt_now_ns();
     int rc = kt_context_from_text(w->lane->engine, &wish->context, wish->text, strlen(wish->text),
                                   &w->err);
+    rc = rc < 0 ? rc : kt_engine_sync(w->lane->engine);
     wish->text_ms = (float)kt_ms_since(start);
     w->result.cached = encodings(w->lane) == runs;
     if (rc == 0 && !w->job->committed) {
@@ -208,6 +209,7 @@ static int run_blend(struct work *w)
     if (rc == 0) {
         rc = kt_timeline_switch(t->timeline, context, t->wish.transition, w->job->recache, &w->err);
     }
+    rc = rc < 0 ? rc : kt_engine_sync(w->lane->engine);
     kt_context_unref(&context);
     w->result.frames = w->job->recache;
     if (w->job->weight >= 1) {

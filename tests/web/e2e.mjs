@@ -216,21 +216,30 @@ browserTest('the renderer for GPUs shows the same', {
     await waitForColour(page, FIRST_COLOUR, { times: 1, timeoutMs: 120000 });
 });
 
+const measurePage = (page) => page.evaluate(() => ({
+    page: document.documentElement.scrollWidth,
+    picture: document.getElementById('picture').getBoundingClientRect().toJSON(),
+    apply: document.getElementById('apply').getBoundingClientRect().toJSON(),
+    small: [...document.querySelectorAll('button, select, input, textarea')]
+        .filter((e) => e.checkVisibility() && e.type !== 'radio' && e.type !== 'checkbox')
+        .filter((e) => e.getBoundingClientRect().height < 24).map((e) => e.id || e.className),
+}));
+
 browserTest('fits a phone', { browser: { viewport: PHONE } }, async ({ server, browser }) => {
     const page = await browser.page(server.url);
     await waitForPictures(page);
-    const sizes = await page.evaluate(() => ({
-        page: document.documentElement.scrollWidth,
-        picture: document.getElementById('picture').getBoundingClientRect().toJSON(),
-        apply: document.getElementById('apply').getBoundingClientRect().toJSON(),
-        small: [...document.querySelectorAll('button, select, input, textarea')]
-            .filter((e) => e.checkVisibility() && e.type !== 'radio' && e.type !== 'checkbox')
-            .filter((e) => e.getBoundingClientRect().height < 24).map((e) => e.id || e.className),
-    }));
+    const sizes = await measurePage(page);
     assert.ok(sizes.page <= PHONE.width, `the page is ${sizes.page} wide`);
     assert.ok(sizes.picture.width >= PHONE.width - 32 && sizes.picture.right <= PHONE.width, 'the picture has the width');
     assert.ok(sizes.apply.bottom <= PHONE.height, 'the prompt is on the first screen');
     assert.deepEqual(sizes.small, [], 'large enough to touch');
+    await page.locator('#tune').click();
+    await page.evaluate(() => globalThis.kinetype._onStatus({ state: 'live', reason: '', fps: 12, target_fps: 16, steps: 2,
+        slow: true }));
+    const most = await measurePage(page);
+    assert.ok(most.page <= PHONE.width, `with everything that can be there the page is ${most.page} wide`);
+    assert.deepEqual(most.small, []);
+    await page.locator('#settings-close').click();
     await type(page, FIRST);
     await page.locator('#apply').click();
     await waitForColour(page, FIRST_COLOUR);

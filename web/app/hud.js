@@ -20,7 +20,7 @@ const ROWS = [
     ['wait', 'Held until due'],
 ];
 // What `applied` says of a commit, for people: in a list, and in a sentence.
-const HIT_NAMES = { ready: 'drawn ahead', begun: 'begun ahead', cold: 'not begun' };
+const HIT_NAMES = { ready: 'drawn ahead', begun: 'half drawn', cold: 'from scratch' };
 const HIT_TITLES = {
     ready: 'Its pictures were there before Enter',
     begun: 'The server was at it when Enter came',

@@ -160,7 +160,9 @@ class Page {
         const { can } = this._session;
         this._composer.canBlend = can.blend;
         this._settings.welcome(message, can.settings);
-        this._session.set({ transition: this._composer.transition });
+        if (can.settings && can.settings.transition !== this._composer.transition) {
+            this._session.set({ transition: this._composer.transition });
+        }
         this._shape(message.video);
         setText(byId('model'), message.model.name ?? '');
         this._chips(message.model.examples ?? []);
@@ -229,7 +231,7 @@ class Page {
         const pace = byId('pace');
         pace.hidden = !message.slow;
         if (message.slow) {
-            setText(pace, `Slow device: ${message.fps.toFixed(0)} of ${message.target_fps} fps, ` +
+            setText(pace, `Slow: ${message.fps.toFixed(0)} of ${message.target_fps} fps, ` +
                 `${message.steps} ${message.steps === 1 ? 'step' : 'steps'}`);
         }
     }

@@ -381,6 +381,32 @@ browserTest('the way back: a click on the timeline, and a second window that goe
         assert.deepEqual(page.faults, []);
     });
 
+browserTest('a lost connection and a reload: the same stream goes on, with its settings and its timeline', {},
+    async ({ server, browser }) => {
+        const page = await browser.page(server.url);
+        await waitForPictures(page, 16);
+        await page.locator('#tune').click();
+        await page.selectOption('#set-cut', 'latent');
+        await apply(page, FIRST);
+        await waitForColour(page, FIRST_COLOUR);
+        const { epoch, frame } = await report(page);
+        const { session } = await page.evaluate(() => globalThis.kinetype._session.welcome);
+        await page.evaluate(() => globalThis.kinetype._session._socket.restart('a test'));
+        await waitFor('the way back', async () => (await report(page)).phase === 'reconnecting', { everyMs: 5 });
+        await waitForPictures(page, 16);
+        let after = await report(page);
+        assert.deepEqual([after.epoch, after.settings.cut], [epoch, 'latent']);
+        assert.ok(after.frame > frame, 'it goes on where it was');
+        assert.equal(await page.locator('#history li').count(), 2);
+        await page.reload();
+        await waitForPictures(page, 16);
+        after = await report(page);
+        assert.equal(after.epoch, epoch);
+        assert.equal(await page.evaluate(() => globalThis.kinetype._session.welcome.session), session);
+        await waitForColour(page, FIRST_COLOUR);
+        assert.deepEqual(page.faults, []);
+    });
+
 browserTest('a session continues in one tab only', {}, async ({ server, browser }) => {
     const page = await browser.page(server.url);
     await waitForPictures(page);

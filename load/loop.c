@@ -330,7 +330,7 @@ static int parse_url(struct run *r, const char *url, struct kt_error *err)
     }
     r->tls = strcmp(scheme, "wss") == 0;
     snprintf(r->host, sizeof(r->host), "%s", host);
-    snprintf(r->path, sizeof(r->path), "/%s", path[0] ? path : KT_LIVE_PATH + 1);
+    snprintf(r->path, sizeof(r->path), "/%s", path[0] ? path : &KT_LIVE_PATH[1]);
     return 0;
 }
 

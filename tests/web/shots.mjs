@@ -13,6 +13,8 @@ import { findBrowser, readArguments, report, startBrowser, startServer, waitFor,
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 const SHOT_EVERY_MS = 125;
+const KEY_MS = 120;
+const READ_MS = 1500;
 const ANIMATION_WIDTH = 800;
 const WATCH_MS = 4000; // after a prompt is on the screen
 
@@ -67,12 +69,14 @@ async function phone() {
     }
 }
 
-// Types like a person and waits until the prompt is on the screen.
+// Types like a person, who reads the line once more before Enter, and waits until the prompt is on the screen.
 async function apply(page, text) {
     const before = (await report(page)).measured;
     await page.focus('#prompt');
     await page.keyboard.press('Control+A');
-    await page.keyboard.type(text, { delay: 45 });
+    await page.keyboard.type(text, { delay: KEY_MS });
+    await waitFor('the draft', async () => (await report(page)).stage === 'ready', { timeoutMs: READ_MS, everyMs: 30 })
+        .catch(() => {}); // a server that draws nothing ahead, or a slow one
     await page.keyboard.press('Enter');
     await waitFor('the picture', async () => (await report(page)).measured > before);
 }

@@ -82,7 +82,7 @@ void kt_serve_config_init(struct kt_serve_config *c)
     snprintf(c->device, sizeof(c->device), "cpu");
     snprintf(c->listen, sizeof(c->listen), "127.0.0.1");
     c->port = 8080;
-    c->checkpoints = 16;
+    c->checkpoints = 2;
     c->sessions_max = 2;
     c->connections_max = 64;
     c->decode_lead_latents = 2;

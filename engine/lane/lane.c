@@ -97,6 +97,7 @@ static void *run_thread(void *arg)
     struct kt_event ready = {.kind = KT_EVENT_READY};
     int rc = kt_engine_warm_up(lane->engine, &ready.error);
     ready.ms = (float)kt_ms_since(start);
+    kt_lane_publish_stats(lane);
     kt_lane_put_event(lane, &ready);
     while (!stopping(lane)) {
         if (rc < 0 || !turn(lane)) {

@@ -155,7 +155,21 @@ static json_t *video_json(const struct kt_sim_report *r)
         share(r->flushes ? (double)r->jump_frames / (double)r->flushes : 0));
 }
 
-static json_t *device_json(const struct kt_sim_report *r)
+/* What the pages and tails of one device take at the costs' resolution. */
+static double pools_gb(const struct kt_sim_params *p, const struct kt_sim_report *r)
+{
+    return (r->pages_max * p->costs.page_mb + r->tails_max * p->costs.tail_mb) / 1000;
+}
+
+static json_t *memory_json(const struct kt_sim_params *p, const struct kt_sim_report *r)
+{
+    return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:o}", "pages_used_max", r->pages_used_max,
+                     "pages_max", r->pages_max, "tails_used_max", r->tails_used_max, "tails_max",
+                     r->tails_max, "pictures_used_max", r->frames_used_max, "pictures_max",
+                     r->frames_max, "pools_gb", milliseconds(pools_gb(p, r)));
+}
+
+static json_t *device_json(const struct kt_sim_params *p, const struct kt_sim_report *r)
 {
     json_t *jobs = json_object();
     for (int i = 1; i < KT_JOB_KINDS; i++) {
@@ -165,12 +179,10 @@ static json_t *device_json(const struct kt_sim_report *r)
                                           milliseconds(r->job_ms[i])));
         }
     }
-    return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:i,s:i,s:i,s:i,s:o}", "use", share(r->busy_ms / r->device_ms),
-        "busy_ms", milliseconds(r->busy_ms), "useful_ms", milliseconds(r->useful_ms), "wasted_ms",
-        milliseconds(r->wasted_ms), "wasted_share", share(kt_sim_waste(r)), "pages_used_max",
-        r->pages_used_max, "pages_max", r->pages_max, "pictures_used_max", r->frames_used_max,
-        "pictures_max", r->frames_max, "jobs", jobs);
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "use", share(r->busy_ms / r->device_ms),
+                     "busy_ms", milliseconds(r->busy_ms), "useful_ms", milliseconds(r->useful_ms),
+                     "wasted_ms", milliseconds(r->wasted_ms), "wasted_share",
+                     share(kt_sim_waste(r)), "memory", memory_json(p, r), "jobs", jobs);
 }
 
 static json_t *faults_json(const struct kt_sim_report *r)
@@ -190,6 +202,6 @@ json_t *kt_sim_report_json(const struct kt_sim_params *p, const struct kt_sim_re
                      "enter_to_picture", "all", latency_json(r, KT_SIM_ANY_HIT, 0, 1e9), "drafted",
                      latency_json(r, KT_SIM_DRAFTED, 0, 1e9), "ready", latency_json(r, 2, 0, 1e9),
                      "begun", latency_json(r, 1, 0, 1e9), "cold", latency_json(r, 0, 0, 1e9),
-                     "by_pause", by_pause(r), "video", video_json(r), "device", device_json(r),
+                     "by_pause", by_pause(r), "video", video_json(r), "device", device_json(p, r),
                      "faults", faults_json(r), "events", (json_int_t)r->events);
 }

@@ -165,7 +165,7 @@ static void device_params(const struct kt_sim_params *p, struct kt_sim_world *w,
     *d = (struct kt_sim_device_params){.costs = &p->costs,
                                        .board = {.sessions_max = p->places,
                                                  .branches_max = p->places,
-                                                 .checkpoints_max = 4 * p->places,
+                                                 .checkpoints_max = 2 * p->places,
                                                  .fps = 16,
                                                  .steps_full = 4,
                                                  .block_latents = 3,
@@ -285,7 +285,11 @@ static void add_device(struct kt_sim_report *r, const struct kt_sim_device *d)
         r->job_ms[i] += d->books.ms[i];
     }
     r->pages_max = d->memory.pages.count;
+    r->tails_max = kt_tail_pool_max(d->memory.tails);
     r->frames_max = d->p.frames_max;
+    if (d->memory.tails_used_max > r->tails_used_max) {
+        r->tails_used_max = d->memory.tails_used_max;
+    }
     if (d->memory.pages_used_max > r->pages_used_max) {
         r->pages_used_max = d->memory.pages_used_max;
     }

@@ -64,7 +64,7 @@ struct kt_sim_report {
     double job_ms[KT_JOB_KINDS];
     uint64_t starved;
     double wait_max_ms; /* the longest that a commit or a stream waited */
-    int pages_used_max, pages_max, frames_used_max, frames_max;
+    int pages_used_max, pages_max, tails_used_max, tails_max, frames_used_max, frames_max;
     struct kt_sim_faults faults;
     uint64_t events;
 };

@@ -280,6 +280,7 @@ test('a preview is shown over the old picture until the full one comes', async (
     assert.equal(of('shown').length, 1, 'a preview is no picture for the playhead');
     give({ seq: 3, epoch: 2, key: true, first: true, flush: true, fade: 3 });
     give({ seq: 4, stream: 1, epoch: 2, key: true, pts: 9125000 });
+    assert.ok(!FakeDecoder.all.some((d) => d.queue.some((c) => c.timestamp === 9125000)), 'behind the full one');
     FakeDecoder.work();
     refresh();
     assert.equal(drawn[2], 3 * 62500);

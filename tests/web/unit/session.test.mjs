@@ -338,6 +338,8 @@ test('a fork is asked for once; after welcome the session is its own', () => {
     sockets.last.open();
     assert.equal(sockets.last.sent[0].fork, undefined);
     assert.equal(sockets.last.sent[0].resume, vector('welcome').session);
+    sockets.last.say({ type: 'error', code: 'out_of_range', message: 'no', fatal: false });
+    assert.equal(sockets.last.of('hello').length, 1);
 });
 
 test('a fork that is refused becomes a stream of its own', () => {

@@ -10,7 +10,7 @@
 
 enum {
     KT_TIMELINES_DEFAULT = 2,
-    KT_SNAPSHOTS_PER_TIMELINE = 8,
+    KT_SNAPSHOTS_PER_TIMELINE = 2,
     KT_CONTEXTS_DEFAULT = 16,
     KT_UNBOUNDED_DEFAULT = 64,
     KT_TAILS_DEFAULT = 6, /* decode lead 2 + send lead 2, and the state before and after */

@@ -33,7 +33,7 @@ struct kt_engine_params {
         *config; /* NULL: model_dir/config.json; else used instead (copied) */
     struct kt_device_params device;
     int timelines_max;        /* live timelines, branches included; 0: 2 */
-    int snapshots_max;        /* snapshots alive at once; 0: 8 per timeline, -1: none */
+    int snapshots_max;        /* snapshots alive at once; 0: 2 per timeline, -1: none */
     int contexts_max;         /* encoded prompts kept (LRU); 0: 16 */
     int unbounded_frames_max; /* pages for an unbounded window (local_attn_size -1); 0: 64 */
     int random_weights; /* no weight files (engine/weights/random.h), and an id for every 4 bytes */

@@ -357,7 +357,7 @@ static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *
     n->text = strdup(w->text);
     n->cut_at = kt_timeline_latents(n->timeline);
     n->blend_from = w->wish.blend > 1 ? kt_context_ref(s->live.context) : NULL;
-    n->next_frame = frames_before(p, n->cut_at);
+    n->next_frame = frames_before(p, kt_timeline_decoded(n->timeline));
     return n->text ? 0 : kt_fail(err, -ENOMEM, "out of memory");
 }
 

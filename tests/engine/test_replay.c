@@ -244,7 +244,7 @@ static void live_run(struct run *r, int actions)
         drain(r);
         usleep(1000);
     }
-    for (int i = 0; i < actions; i++) {
+    for (int i = 0; i < actions || (r->frames < 100 && i < 10000); i++) {
         do_something(r);
         int64_t until = kt_now_ns() + (int64_t)roll(r, 30) * 1000000;
         while (kt_now_ns() < until) {

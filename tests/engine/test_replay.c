@@ -305,7 +305,8 @@ static int replay(struct run *r, const char *log, struct count *count, struct kt
 static void a_live_run_is_made_again(void **state)
 {
     struct count total = {0};
-    for (uint64_t seed = 1; seed <= 4; seed++) {
+    for (uint64_t seed = 1; seed <= 4 || (total.sources[KT_SOURCE_ARCHIVE] == 0 && seed <= 16);
+         seed++) {
         struct run r;
         struct count count;
         struct kt_error err = {{0}};

@@ -87,8 +87,9 @@ enum kt_reel_answer kt_reel_put(struct kt_reel *r, struct kt_frame *frame)
         return KT_REEL_SKIPPED;
     }
     if (r->count == KT_RAW_MAX) {
-        r->overflows++; /* the lane keeps to its lead, so this is its fault; the order stays */
-        return leave(r, frame);
+        r->overflows++; /* the newest goes: the order stays */
+        leave(r, frame);
+        return KT_REEL_SKIPPED;
     }
     r->frames[(r->head + r->count++) % KT_RAW_MAX] = frame;
     return answer;

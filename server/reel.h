@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 enum {
-    KT_RAW_MAX = 64, /* the decode lead is 16 at most, a branch that takes over may bring as many,
-                        and two blocks are room for what travels */
+    KT_RAW_MAX = 256, /* the decode lead is 16 at most and a branch that takes over may bring as
+                         many; but prompts that follow each other may be made faster than shown,
+                         up to the pictures that the lane has */
 };
 
 struct kt_reel {
@@ -34,7 +35,8 @@ struct kt_reel {
 enum kt_reel_answer { KT_REEL_LEFT, KT_REEL_SKIPPED, KT_REEL_KEPT, KT_REEL_FLUSHED };
 
 /* Takes the reference. FLUSHED: kept, and everything older, wherever it is, must go. SKIPPED: its
- * place was sent under the prompt before it, so it counts as sent. */
+ * place was sent under the prompt before it, or there is no room for it, so it counts as sent: the
+ * lane must not wait for it. */
 enum kt_reel_answer kt_reel_put(struct kt_reel *r, struct kt_frame *frame);
 /* A prompt took effect at `frame` of `epoch`: older pictures from there on are void. */
 void kt_reel_cut(struct kt_reel *r, uint32_t epoch, int64_t frame);

@@ -99,7 +99,7 @@ int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
     s->index = index;
     s->generation = generation;
     s->preview.generation = preview_generation;
-    s->applied = -1;
+    s->applied = s->answered = -1;
     s->opened_us = now_us;
     s->reel.few = 2 * live->video.frames_per_latent;
     if (kt_auth_random_hex(s->token, KT_RESUME_TOKEN_CHARS / 2) < 0) {
@@ -420,6 +420,7 @@ int64_t kt_session_service(struct kt_session *s, int64_t now_us)
     next = earlier(next, service_status(s, now_us));
     next = earlier(next, service_history(s, now_us));
     s->wishes.paused = kt_session_paused(s);
+    s->wishes.hold_restarts = s->answered < s->committed;
     if (kt_wishes_post(&s->wishes, s->live->lane, s->index, s->phase == KT_SESSION_CLOSING,
                        s->live->log) < 0) {
         next = earlier(next, now_us + RETRY_US);

@@ -68,7 +68,7 @@ struct kt_session {
         enum kt_cut_name cut;
     } cuts[KT_CUTS_NOTED]; /* by which rule the last commits take effect */
     int cut_count;
-    int restarting, applied; /* a reset or a rewind is on its way; revision in force, -1: none */
+    int applied, answered; /* the revision in force; the last one applied or failed; -1: none */
     uint64_t seed;
     int steps;
     struct kt_wishes wishes;

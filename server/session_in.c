@@ -115,9 +115,9 @@ static int handle_rewind(struct kt_session *s, int64_t frame, struct kt_fault *f
     const int any = kt_session_history(s, &h);
     if (any && frame >= h.from && frame <= h.to) {
         s->wishes.rewind = (struct kt_place_wish){
-            .due = 1, .wish = kt_wish_plain((uint32_t)s->applied), .frame = frame};
+            .due = 1, .wish = kt_wish_plain((uint32_t)s->committed), .frame = frame};
         s->wishes.rewind.wish.cut = KT_CUT_NOW;
-        s->restarting = 1;
+        kt_session_note_cut(s, s->committed, KT_NAME_NOW, 0);
         return 0;
     }
     char expected[64] = "a stream that has begun", found[32];
@@ -201,13 +201,13 @@ static void set_client_paused(struct kt_session *s, int on, int64_t now_us)
 
 static void reset(struct kt_session *s)
 {
+    const int revision = s->committed < 0 ? 0 : s->committed;
     struct kt_place_wish *w = &s->wishes.reset;
-    *w = (struct kt_place_wish){.due = 1,
-                                .wish = kt_wish_plain(s->applied < 0 ? 0 : (uint32_t)s->applied)};
+    *w = (struct kt_place_wish){.due = 1, .wish = kt_wish_plain((uint32_t)revision)};
     w->wish.cut = KT_CUT_NOW;
     w->wish.fresh = 1;
     w->wish.seed = s->seed;
-    s->restarting = 1;
+    kt_session_note_cut(s, revision, KT_NAME_NOW, 0);
 }
 
 int kt_session_message(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,

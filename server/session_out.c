@@ -131,20 +131,15 @@ void kt_session_note_cut(struct kt_session *s, int revision, enum kt_cut_name cu
         (struct kt_noted_cut){revision, cut == KT_NAME_NOW && fade ? FADE_PICTURES : 0, cut};
 }
 
-/* The first pictures of a session and restarts replace what was there, without a fade. */
-static struct kt_noted_cut find_cut(struct kt_session *s, int revision)
+/* The first pictures of a session take nobody's place. */
+static struct kt_noted_cut find_cut(const struct kt_session *s, int revision)
 {
-    const struct kt_noted_cut restart = {.revision = revision, .cut = KT_NAME_NOW};
-    if (s->restarting && revision == s->applied) {
-        s->restarting = 0;
-        return restart;
-    }
     for (int i = s->cut_count - 1; i >= 0 && i >= s->cut_count - KT_CUTS_NOTED; i--) {
         if (s->cuts[i % KT_CUTS_NOTED].revision == revision) {
             return s->cuts[i % KT_CUTS_NOTED];
         }
     }
-    return restart;
+    return (struct kt_noted_cut){.revision = revision, .cut = KT_NAME_NOW};
 }
 
 static void take_applied(struct kt_session *s, const struct kt_event *e, int64_t now_us)
@@ -156,6 +151,7 @@ static void take_applied(struct kt_session *s, const struct kt_event *e, int64_t
     kt_log(s->live->log, KT_LOG_INFO, "session %u: revision %u applied at epoch %u frame %lld, %s",
            s->index, e->revision, e->epoch, (long long)e->frame_index, hits[hit]);
     s->applied = (int)e->revision;
+    s->answered = s->applied > s->answered ? s->applied : s->answered;
     s->fade = (struct kt_fade){e->epoch, e->flush ? cut.fade : 0};
     kt_reel_cut(&s->reel, e->epoch, e->frame_index);
     s->live->counts.dropped += s->reel.dropped - dropped;
@@ -186,6 +182,7 @@ static void take_failure(struct kt_session *s, const struct kt_event *e)
     kt_log(s->live->log, KT_LOG_WARN, "session %u: revision %u failed: %s", s->index, e->revision,
            e->error.text);
     s->live->counts.failed++;
+    s->answered = (int)e->revision > s->answered ? (int)e->revision : s->answered;
     if (s->client) {
         kt_client_send(s->client, kt_print_failed((int)e->revision, "model_failed", e->error.text));
     }

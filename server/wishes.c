@@ -112,8 +112,8 @@ static int post_place(const struct post *p, struct kt_place_wish *w, enum kt_com
                      (struct kt_command){.kind = kind, .wish = w->wish, .frame = w->frame});
 }
 
-/* Reports come before what is decided by them. A reset or a rewind is about the prompt that was
- * committed before it, so that comes first. */
+/* Reports come before what is decided by them. A reset or a rewind goes on with the prompt that is
+ * in force and overtakes what is not yet, so it waits for that. */
 int kt_wishes_post(struct kt_wishes *w, struct kt_lane *lane, uint32_t session, int closing,
                    const struct kt_log *log)
 {
@@ -129,8 +129,10 @@ int kt_wishes_post(struct kt_wishes *w, struct kt_lane *lane, uint32_t session, 
                          (struct kt_command){.kind = KT_COMMAND_SETTINGS, .settings = w->settings});
     rc = rc < 0 ? rc : post_report(&p);
     rc = rc < 0 ? rc : post_text(&p, &w->prompt, KT_COMMAND_PROMPT);
-    rc = rc < 0 ? rc : post_place(&p, &w->reset, KT_COMMAND_RESET);
-    rc = rc < 0 ? rc : post_place(&p, &w->rewind, KT_COMMAND_REWIND);
+    if (!w->hold_restarts) {
+        rc = rc < 0 ? rc : post_place(&p, &w->reset, KT_COMMAND_RESET);
+        rc = rc < 0 ? rc : post_place(&p, &w->rewind, KT_COMMAND_REWIND);
+    }
     rc = rc < 0 ? rc : post_text(&p, &w->draft, KT_COMMAND_DRAFT);
     return rc < 0 ? rc : post_pause(&p);
 }

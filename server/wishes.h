@@ -19,6 +19,7 @@ struct kt_wishes {
         struct kt_wish wish;
         int64_t frame;
     } reset, rewind;
+    int hold_restarts; /* a commit is on its way: a reset or a rewind now would overtake it */
     int settings_due, report_due, close_due;
     struct kt_session_settings settings;
     uint32_t epoch; /* of the report */

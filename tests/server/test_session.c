@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POSTS_MAX = 256, ORDERS_MAX = 64, FRAMES_MAX = 64, STEP_US = 40000 };
+enum { POSTS_MAX = 256, ORDERS_MAX = 64, FRAMES_MAX = 512, STEP_US = 40000 };
 
 static struct kt_serve_config config;
 static struct kt_model_config model = {.name = "test"};
@@ -341,6 +341,10 @@ static void full_lane_keeps_the_latest(void **state)
     assert_int_equal(post_count, before);
     lane_full = 0;
     pass(again - now_us);
+    assert_int_equal(post_count, before + 2);
+    assert_null(last_post(KT_COMMAND_RESET)); /* it would overtake the commit */
+    applied(2, 0);
+    pass(0);
     assert_int_equal(post_count, before + 3);
     const struct kt_command *prompt = last_post(KT_COMMAND_PROMPT);
     assert_string_equal(prompt->text, "two");
@@ -367,6 +371,18 @@ static void lane_hears_what_was_written(void **state)
     message("{\"type\":\"playhead\",\"seq\":0}");
     pass(0);
     assert_int_equal(last_post(KT_COMMAND_REPORT)->shown, 6);
+}
+
+/* One more than there is room for is lost, and the lane is not kept waiting for it. */
+static void too_many_raw_pictures(void **state)
+{
+    for (int i = 0; i < KT_RAW_MAX + 3; i++) {
+        make(1, i, i == 0);
+    }
+    assert_int_equal(session.reel.count, KT_RAW_MAX);
+    assert_int_equal(released, 3);
+    pass(0);
+    assert_int_equal(last_post(KT_COMMAND_REPORT)->sent, KT_RAW_MAX + 3);
 }
 
 static void unread_pictures_stop_the_encoder(void **state)
@@ -622,6 +638,12 @@ static void rewind_goes_no_further_than_history(void **state)
     pass(0);
     assert_null(last_post(KT_COMMAND_REWIND));
     message("{\"type\":\"rewind\",\"frame\":76}");
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"commit\",\"rev\":1}");
+    pass(0);
+    assert_null(last_post(KT_COMMAND_REWIND));
+    struct kt_event failed = {.kind = KT_EVENT_FAILED, .revision = 1};
+    kt_session_event(&session, &failed, now_us);
     pass(0);
     assert_int_equal(last_post(KT_COMMAND_REWIND)->frame, 76);
     past = (struct kt_lane_past){0, 50}; /* the lane has gone back already */
@@ -782,6 +804,7 @@ int main(void)
         SESSION_TEST(flush_does_not_wait_for_the_pace),
         SESSION_TEST(full_lane_keeps_the_latest),
         SESSION_TEST(lane_hears_what_was_written),
+        SESSION_TEST(too_many_raw_pictures),
         SESSION_TEST(unread_pictures_stop_the_encoder),
         SESSION_TEST(unread_client_is_closed),
         SESSION_TEST(failed_encode_is_skipped),

@@ -670,6 +670,9 @@ static void on_scrape(void *arg, const char *path, const char *authorization,
         return;
     }
     measure(hub, &m);
+    if (hub->live->journal) {
+        kt_journal_get_stats(hub->live->journal, &m.journal);
+    }
     kt_lane_get_stats(hub->live->lane, &stats);
     m.lane = &stats;
     m.version = KT_VERSION;

@@ -136,7 +136,10 @@ static void print_device(FILE *f, const struct kt_metrics *m)
             "Commands that another one overtook in the lane.");
     counter(f, "events_stalled_total", l->events_stalled,
             "Times the lane waited because its events were not taken.");
-    counter(f, "decisions_logged_total", l->records, "Lines of the decision log.");
+    counter(f, "decisions_total", l->records, "Records for the decision log.");
+    counter(f, "decisions_written_total", m->journal.written, "Records in the decision log.");
+    counter(f, "decisions_lost_total", m->journal.lost,
+            "Records that the decision log has no line for.");
 }
 
 static void print_pictures(FILE *f, const struct kt_metrics *m)

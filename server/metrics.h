@@ -8,6 +8,7 @@
 #ifndef KT_SERVER_METRICS_H
 #define KT_SERVER_METRICS_H
 
+#include "engine/journal.h"
 #include "engine/lane.h"
 #include "server/session.h"
 
@@ -18,6 +19,7 @@ struct kt_metrics {
     const char *version, *model, *device;
     const struct kt_lane_stats *lane;
     const struct kt_counts *counts;
+    struct kt_journal_stats journal; /* zeros: no decision log is written */
     int ready;
     int sessions_max, sessions_awake, sessions_asleep, sessions_closing;
     int clients, waiting; /* sockets; of them in line */

@@ -30,7 +30,6 @@ struct server {
     struct waker waker;
     struct kt_engine *engine;
     struct kt_engine_params model;
-    struct kt_journal *journal; /* NULL: no decision log */
     struct kt_live live;
     struct kt_site *site;
     struct kt_hub *hub;
@@ -208,12 +207,12 @@ static int open_journal(struct server *s, struct kt_lane_params *lane, struct kt
         return kt_fail(err, -ENAMETOOLONG, "decision_log: the path is too long");
     }
     int rc = kt_journal_describe(&head, lane, &s->model, err);
-    rc = rc < 0 ? rc : kt_journal_open(&s->journal, &params, err);
+    rc = rc < 0 ? rc : kt_journal_open(&s->live.journal, &params, err);
     if (rc < 0) {
         return kt_fail_prefix(err, rc, "decision_log");
     }
     lane->record = kt_journal_record;
-    lane->record_arg = s->journal;
+    lane->record_arg = s->live.journal;
     kt_log(&s->log, KT_LOG_INFO, "decisions are written to %s", path);
     return 0;
 }
@@ -221,10 +220,10 @@ static int open_journal(struct server *s, struct kt_lane_params *lane, struct kt
 static void close_journal(struct server *s)
 {
     struct kt_journal_stats last = {0};
-    if (!s->journal) {
+    if (!s->live.journal) {
         return;
     }
-    kt_journal_close(&s->journal, &last);
+    kt_journal_close(&s->live.journal, &last);
     kt_log(&s->log, last.error || last.lost ? KT_LOG_WARN : KT_LOG_INFO,
            "decision log: %llu records, %llu lost%s%s", (unsigned long long)last.written,
            (unsigned long long)last.lost, last.error ? ": " : "",

@@ -33,6 +33,7 @@ struct kt_live {
     const struct kt_model_config *model;
     struct kt_engine_info video;
     struct kt_lane *lane;
+    struct kt_journal *journal; /* NULL: no decision log */
     struct kt_encode_worker *worker;
     struct kt_nvenc *nvenc; /* NULL: this machine has none, and h264 is not offered */
     struct kt_packet_pool *pool;

@@ -444,6 +444,9 @@ static void done_list_work(struct kt_board *b, double now, const struct kt_job *
     case KT_JOB_PROMOTE: promote(b, s, now, job); break;
     case KT_JOB_DROP:
         b->counters.evicted_drafts += (uint64_t)job->evict;
+        if (!job->evict && s->draft.wish.key == s->making.wish.key) {
+            s->draft.failed = 1; /* kept for too long; not begun again before the text changes */
+        }
         drop_next(b, s);
         break;
     case KT_JOB_CHECKPOINT: done_checkpoint(b, job, r->rc < 0); break;

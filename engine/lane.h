@@ -79,8 +79,8 @@ void kt_frame_unref(struct kt_frame **f); /* NULL and *NULL accepted */
 enum kt_event_kind {
     KT_EVENT_READY,   /* warm-up is over (ms: how long it took), or failed (error set) */
     KT_EVENT_FRAME,   /* frame: one reference for the receiver */
-    KT_EVENT_DRAFTED, /* session, revision, stage: the draft's text is encoded, or its first
-                         pictures are ready (stage: enum kt_stage) */
+    KT_EVENT_DRAFTED, /* session, revision, stage: the draft's text is encoded (again, when its
+                         pictures were given up), or its first pictures are ready */
     KT_EVENT_APPLIED, /* session, revision, epoch, frame: the first frame under the prompt; hit;
                          flush. Decoded frames of older epochs from that index on are void */
     KT_EVENT_FAILED,  /* session, revision, error: a prompt or the session failed; old frames go on

@@ -424,6 +424,19 @@ static int run_promote(struct work *w)
     return 0;
 }
 
+/* Whoever was told that Enter would be instant hears that it no longer is. */
+static int run_drop(struct work *w)
+{
+    struct lane_session *s = w->s;
+    int told = s->next.told_ready && s->draft.text && s->draft.wish.key == s->next.wish.key;
+    w->lane->mine.discarded_frames += (uint64_t)s->next.held_count;
+    kt_lane_forget_track(&s->next);
+    if (told) {
+        tell_drafted(w, s->draft.wish.revision, KT_STAGE_TEXT);
+    }
+    return 0;
+}
+
 static int run_checkpoint(struct work *w)
 {
     struct lane_checkpoint *c = &w->lane->checkpoints[w->job->slot];
@@ -453,10 +466,7 @@ static int run(struct work *w)
     case KT_JOB_BLEND: return run_blend(w);
     case KT_JOB_PREVIEW: return run_preview(w);
     case KT_JOB_PROMOTE: return run_promote(w);
-    case KT_JOB_DROP:
-        w->lane->mine.discarded_frames += (uint64_t)w->s->next.held_count;
-        kt_lane_forget_track(&w->s->next);
-        return 0;
+    case KT_JOB_DROP: return run_drop(w);
     case KT_JOB_CHECKPOINT: return run_checkpoint(w);
     case KT_JOB_UNCHECKPOINT:
         kt_snapshot_unref(&w->lane->checkpoints[w->job->slot].snapshot);

@@ -330,6 +330,20 @@ static void a_draft_is_ready_at_enter(void **state)
     assert_int_equal(stats.stage[KT_JOB_CUT].count, 2);
 }
 
+/* A draft is not kept for ever; who was told that it is ready hears that it no longer is. */
+static void a_draft_that_is_given_up_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct kt_command c = say(KT_COMMAND_DRAFT, 0, 2);
+    c.wish.cut = KT_CUT_NOW;
+    f->sends = 0;
+    open_playing(f, 0, 8);
+    assert_int_equal(post(f, sent(0, 1, 6), NULL), 0);
+    assert_int_equal(post(f, c, "a blue square"), 0);
+    until(f, NULL, &f->seen[0].drafted_ready, 1);
+    until(f, NULL, &f->seen[0].drafted_text, 2);
+}
+
 /* What was drawn for a text that changed is thrown away, and the stream under the old prompt is the
  * one it would have been. */
 static void an_abandoned_draft_leaves_no_trace(void **state)
@@ -494,6 +508,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(generation_stops_at_the_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(prompts_random_timing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_draft_is_ready_at_enter, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_draft_that_is_given_up_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(an_abandoned_draft_leaves_no_trace, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_commit_shows_a_preview, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_can_be_rewound, setup, teardown),

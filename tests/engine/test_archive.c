@@ -115,6 +115,24 @@ static void every_second_window_stays(void **state)
     kt_archive_close(&a);
 }
 
+/* The sink of another scene lies in a window that thinning drops: its latents stay. */
+static void thinning_spares_sinks(void **state)
+{
+    struct kt_archive *a = open_archive(10 * WINDOW, 1);
+    struct kt_archive_info info;
+    kt_archive_begin(a, 0, 1, "p");
+    for (int i = 0; i < 30 * WINDOW; i++) {
+        if (i == 4 * WINDOW) {
+            kt_archive_switch(a, 0, i, "another scene", 0, 0); /* its sink: 3 * WINDOW */
+        }
+        put(a, 0, i, (float)i);
+        assert_int_equal(reachable(a, i + 1), 1);
+    }
+    kt_archive_get_info(a, &info);
+    assert_true(info.thinned > 10 * WINDOW);
+    kt_archive_close(&a);
+}
+
 /* Whose the sink is after a switch is what kt_history_plan_recache makes of it. */
 static void sinks_follow_the_switches(void **state)
 {
@@ -263,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_is_reachable_at_first),
         cmocka_unit_test(every_second_window_stays),
+        cmocka_unit_test(thinning_spares_sinks),
         cmocka_unit_test(sinks_follow_the_switches),
         cmocka_unit_test(whatever_happens_it_is_right_and_bounded),
     };

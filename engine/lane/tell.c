@@ -229,13 +229,20 @@ static void close_session(struct kt_lane *lane, const struct kt_command *c, doub
     kt_lane_put_event(lane, &e);
 }
 
+/* A new stream is on its way: a prompt that overtakes it is for that one. */
+static int restarts(const struct lane_session *s)
+{
+    return (s->commit.text && s->commit.wish.fresh) ||
+           (s->next.timeline && s->next.committed && s->next.wish.fresh);
+}
+
 static void run_open_command(struct kt_lane *lane, struct kt_command *c, double now)
 {
     struct lane_session *s = &lane->sessions[c->session];
     switch (c->kind) {
     case KT_COMMAND_DRAFT: draft(lane, c, now); break;
     case KT_COMMAND_PROMPT:
-        c->wish.fresh = s->live.timeline == NULL;
+        c->wish.fresh = s->live.timeline == NULL || restarts(s);
         c->wish.seed = s->seed;
         commit(lane, c, NULL, now);
         break;

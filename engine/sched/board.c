@@ -385,7 +385,9 @@ static void promote(struct kt_board *b, struct kt_place *s, double now, const st
     s->making = (struct kt_wanted){0};
     s->making_committed = s->previewed = s->overtaken = 0;
     s->epoch++;
-    s->sent = s->shown = job->frame;
+    /* Without a flush what lies before the cut is still to be sent: it counts as lead. */
+    s->sent = job->flush || s->sent > job->frame ? job->frame : s->sent;
+    s->shown = job->flush || s->shown > job->frame ? job->frame : s->shown;
     s->shown_ms = now;
     if (s->checkpoint > s->live.latents) {
         s->checkpoint = -1;

@@ -381,6 +381,22 @@ static void a_cold_commit_shows_a_preview(void **state)
     assert_true(f->seen[0].previews > 0);
 }
 
+/* A prompt right behind a reset overtakes it, and still begins the new stream. */
+static void a_prompt_behind_a_reset_begins_anew(void **state)
+{
+    struct fixture *f = *state;
+    open_playing(f, 0, 40);
+    post(f, say(KT_COMMAND_RESET, 0, 0), NULL);
+    assert_int_equal(post(f, say(KT_COMMAND_PROMPT, 0, 2), "a blue square"), 0);
+    int64_t start = kt_now_ns();
+    while (f->seen[0].applied_revision != 2 && kt_ms_since(start) < WAIT_MS) {
+        drain(f);
+        usleep(500);
+    }
+    assert_int_equal(f->seen[0].applied_revision, 2);
+    assert_int_equal(f->seen[0].applied_at, 0);
+}
+
 static void a_stream_can_be_rewound(void **state)
 {
     struct fixture *f = *state;
@@ -511,6 +527,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_draft_that_is_given_up_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(an_abandoned_draft_leaves_no_trace, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_commit_shows_a_preview, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_prompt_behind_a_reset_begins_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_can_be_rewound, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rewind_reaches_the_beginning, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fork_goes_its_own_way, setup, teardown),

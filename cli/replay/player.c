@@ -35,6 +35,7 @@ struct track {
     struct kt_wish wish;
     char *text;
     int64_t cut_at, next_frame;
+    int resumed;
     struct picture made[KEPT_MAX]; /* not published yet, the oldest first */
     int made_count;
 };
@@ -271,7 +272,7 @@ static void archive_promoted(struct kt_player *p, int session)
                kt_archive_fork(p->archive, session, w->from, live->cut_at) < 0) {
         kt_archive_begin(p->archive, session, s->seed, live->text);
     } else {
-        kt_archive_switch(p->archive, session, live->cut_at, live->text, keeps,
+        kt_archive_switch(p->archive, session, live->cut_at, live->text, live->resumed || keeps,
                           w->recache > 0 ? w->recache : 0);
     }
     archive_latents(p, session, live->cut_at);
@@ -356,6 +357,7 @@ static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *
     n->wish = w->wish;
     n->text = strdup(w->text);
     n->cut_at = kt_timeline_latents(n->timeline);
+    n->resumed = r->job.source == KT_SOURCE_ARCHIVE;
     n->blend_from = w->wish.blend > 1 ? kt_context_ref(s->live.context) : NULL;
     n->next_frame = frames_before(p, kt_timeline_decoded(n->timeline));
     return n->text ? 0 : kt_fail(err, -ENOMEM, "out of memory");

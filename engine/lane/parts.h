@@ -41,6 +41,7 @@ struct lane_track {
     struct kt_wish wish; /* what it was made for */
     char *text;
     int64_t cut_at; /* the latent it began at */
+    int resumed;    /* from the archive, with the sink that was kept */
     int committed;  /* NEXT: somebody waits for it */
     int told_ready;
     int64_t posted_ns; /* since then */

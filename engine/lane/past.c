@@ -83,7 +83,8 @@ void kt_lane_past_promoted(struct kt_lane *lane, int session)
         kt_archive_begin(lane->archive, session, s->seed, text);
     } else {
         kt_archive_switch(lane->archive, session, live->cut_at, text,
-                          keeps_sink(lane, w->transition), w->recache > 0 ? w->recache : 0);
+                          live->resumed || keeps_sink(lane, w->transition),
+                          w->recache > 0 ? w->recache : 0);
     }
     put_latents(lane, session, live->cut_at);
 }

@@ -162,6 +162,7 @@ static void install(struct work *w, struct lane_wish *wish, struct kt_timeline *
                       ? (float)((double)(kt_now_ns() - wish->posted_ns) * 1e-6 - ms - wish->text_ms)
                       : 0;
     n->cut_at = kt_timeline_latents(t);
+    n->resumed = w->job->source == KT_SOURCE_ARCHIVE;
     /* Old latents before the cut that were not decoded yet are decoded by the branch too. */
     n->next_frame = kt_lane_frames_before(w->lane, kt_timeline_decoded(t));
     if (w->job->committed) {

@@ -18,6 +18,7 @@ int kt_command_generate(int argc, char **argv);
 int kt_command_golden(int argc, char **argv);
 int kt_command_bench(int argc, char **argv);
 int kt_command_pictures(int argc, char **argv);
+int kt_command_previews(int argc, char **argv);
 int kt_command_info(int argc, char **argv);
 int kt_command_simulate(int argc, char **argv);
 int kt_command_load(int argc, char **argv);

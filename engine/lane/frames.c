@@ -1,6 +1,7 @@
 /* The pool of pictures: fixed, host memory, counted references that any thread may drop. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/lane/parts.h"
 
@@ -52,6 +53,22 @@ int kt_lane_free_frames(struct kt_lane *lane)
 int64_t kt_lane_frames_before(const struct kt_lane *lane, int64_t latent)
 {
     return latent == 0 ? 0 : lane->info.first_frames + (latent - 1) * lane->info.frames_per_latent;
+}
+
+/* Pictures of a draft that the playhead has passed are let go, but for the last latent's: a commit
+ * always finds some. What was committed may begin elsewhere in time (a reset) and keeps all. */
+void kt_lane_release_passed(struct kt_lane *lane, int session)
+{
+    struct lane_track *t = &lane->sessions[session].next;
+    struct kt_board_session_info s;
+    int keep = lane->info.frames_per_latent, gone = 0;
+    kt_board_get_session(lane->board, session, 0, &s);
+    while (!t->committed && t->held_count - gone > keep && t->held[gone]->public.frame < s.shown) {
+        struct kt_frame *f = &t->held[gone++]->public;
+        kt_frame_unref(&f);
+    }
+    t->held_count -= gone;
+    memmove(t->held, t->held + gone, (size_t)t->held_count * sizeof(t->held[0]));
 }
 
 /* Per session: the decode lead, one latent more in the decoder, one in the encoder's hands, the

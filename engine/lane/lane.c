@@ -200,6 +200,7 @@ static int init_lane(struct kt_lane *lane, const struct kt_lane_params *p, struc
     lane->steps_full = kt_engine_config(p->engine)->sampler.steps;
     lane->opened_ns = kt_now_ns();
     kt_engine_get_info(p->engine, &lane->info);
+    KT_ASSERT((KT_HELD_LATENTS_MAX + 3) * lane->info.frames_per_latent <= KT_LANE_HELD_MAX);
     lane->checkpoints_max = lane->info.snapshots_max;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_condattr_init(&attr);

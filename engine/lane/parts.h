@@ -115,6 +115,7 @@ double kt_lane_now(const struct kt_lane *lane); /* ms since it was opened */
 int kt_lane_init_frames(struct kt_lane *lane); /* -ENOMEM */
 struct lane_frame *kt_lane_take_frame(struct kt_lane *lane);
 int kt_lane_free_frames(struct kt_lane *lane);
+void kt_lane_release_passed(struct kt_lane *lane, int session);
 int64_t kt_lane_frames_before(const struct kt_lane *lane, int64_t latent);
 
 /* ---- tell.c ---- */

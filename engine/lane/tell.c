@@ -188,27 +188,11 @@ void kt_lane_close_session(struct kt_lane *lane, int session)
 
 /* ---- reports ---- */
 
-/* Pictures of a branch that the playhead has passed are let go, but for the last latent's: a commit
- * always finds some. */
-static void release_passed(struct kt_lane *lane, struct lane_track *t, int64_t shown)
-{
-    int keep = lane->info.frames_per_latent, gone = 0;
-    while (t->held_count - gone > keep && t->held[gone]->public.frame < shown) {
-        struct kt_frame *f = &t->held[gone++]->public;
-        kt_frame_unref(&f);
-    }
-    t->held_count -= gone;
-    memmove(t->held, t->held + gone, (size_t)t->held_count * sizeof(t->held[0]));
-}
-
 static void report(struct kt_lane *lane, const struct kt_command *c, double now)
 {
-    struct lane_session *s = &lane->sessions[c->session];
     kt_lane_record_command(lane, c, c->kind, now);
     kt_board_report(lane->board, (int)c->session, now, c->epoch, c->sent, c->shown);
-    if (c->epoch == s->epoch && !s->next.committed) { /* a reset begins elsewhere in time */
-        release_passed(lane, &s->next, c->shown);
-    }
+    kt_lane_release_passed(lane, (int)c->session);
 }
 
 static void change_settings(struct kt_lane *lane, const struct kt_command *c, double now)

@@ -345,6 +345,7 @@ static int run_decode(struct work *w)
             hold(w, f);
         }
     }
+    kt_lane_release_passed(lane, w->job->session);
     w->result.frames = frames;
 
     return 0;

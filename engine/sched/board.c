@@ -345,6 +345,7 @@ static void done_cut(struct kt_board *b, struct kt_place *s, const struct kt_job
     s->next = (struct kt_track_state){.there = 1,
                                       .latents = r->latents,
                                       .decoded = r->decoded,
+                                      .cut = r->latents,
                                       .floor = r->latents,
                                       .blend = w->wish.blend,
                                       .blend_left = w->wish.blend > 1 ? w->wish.blend - 1 : 0,
@@ -371,7 +372,7 @@ static double unseen_ms(const struct kt_board *b, const struct kt_place *s, int6
 
 static void promote(struct kt_board *b, struct kt_place *s, double now, const struct kt_job *job)
 {
-    int64_t skipped = kt_board_latent_of(b, job->frame) - s->next.floor;
+    int64_t skipped = kt_board_latent_of(b, job->frame) - s->next.cut;
     if (s->live.there) {
         b->counters.wasted_ms += unseen_ms(b, s, job->flush ? 0 : job->frame);
     }
@@ -532,6 +533,7 @@ void kt_board_get_session(const struct kt_board *b, int session, double now,
                                           .lead_ms = kt_place_lead_ms(b, s),
                                           .ahead = (int)(s->live.latents - s->live.decoded),
                                           .next_stage = (int)kt_place_stage(b, s),
+                                          .shown = s->shown,
                                           .epoch = s->epoch};
     for (int i = 0; i < b->p.checkpoints_max; i++) {
         out->checkpoints += b->checkpoints[i].used && b->checkpoints[i].session == session;

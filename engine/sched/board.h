@@ -17,6 +17,10 @@
 
 #include <stdint.h>
 
+/* A branch nobody has committed is rolled at most so far past the playhead that was reported last:
+ * its pictures wait in memory. */
+enum { KT_HELD_LATENTS_MAX = 12 };
+
 struct kt_board;
 
 struct kt_board_params {
@@ -116,6 +120,8 @@ struct kt_board_session_info {
     int ahead;      /* latents made and not decoded */
     int next_stage; /* enum kt_stage */
     int checkpoints;
+    int64_t
+        shown; /* frames before it were reported as shown, or lie before the cut that is shown */
     uint32_t epoch;
 };
 void kt_board_get_session(const struct kt_board *b, int session, double now,

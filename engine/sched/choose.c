@@ -25,7 +25,7 @@
 
 #include <math.h>
 
-/* Held frames of a branch: how far past the playhead it is rolled, in latents. */
+/* How far past the playhead a branch is rolled, in latents. */
 enum { KT_COVER_LATENTS = 2 };
 /* A wish that waited for so long goes before streams that run dry. */
 #define KT_WISH_PATIENCE_MS 1500.0
@@ -69,7 +69,7 @@ int kt_place_makes(const struct kt_place *s, const struct kt_wanted *w)
 /* Old pictures before the cut that still have to be shown (a cut that does not flush), or NONE. */
 static struct kt_job decode_up_to_cut(const struct kt_choice *o, const struct kt_place *s)
 {
-    return s->live.there && s->live.decoded < s->next.floor && s->live.decoded < s->live.latents &&
+    return s->live.there && s->live.decoded < s->next.cut && s->live.decoded < s->live.latents &&
                    o->r->frames_free >= o->b->p.frames_per_latent
                ? kt_job_of(o->b, s, KT_JOB_DECODE, KT_TRACK_LIVE)
                : kt_no_job;
@@ -199,6 +199,9 @@ static struct kt_job draft_job(struct kt_choice *o, const struct kt_place *s)
     }
     if (kt_place_makes(s, w)) {
         int64_t end = kt_board_frames_before(b, s->next.decoded);
+        if (kt_place_ready(s) && end - s->shown > KT_HELD_LATENTS_MAX * b->p.frames_per_latent) {
+            return kt_no_job; /* the playhead is guessed: wait for a report */
+        }
         int64_t wanted = kt_place_shown(b, s, o->now) + KT_COVER_LATENTS * b->p.frames_per_latent;
         if (kt_place_ready(s) && end >= wanted) {
             kt_choice_wake_at(o, o->now + ((double)(end - wanted) + 1) * 1000.0 / b->p.fps);

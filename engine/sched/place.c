@@ -32,7 +32,7 @@ int64_t kt_place_shown(const struct kt_board *b, const struct kt_place *s, doubl
 
 int kt_place_ready(const struct kt_place *s)
 {
-    return s->next.there && s->next.decoded > s->next.floor;
+    return s->next.there && s->next.decoded > s->next.cut;
 }
 
 enum kt_stage kt_place_stage(const struct kt_board *b, const struct kt_place *s)
@@ -79,7 +79,7 @@ double kt_place_ready_in_ms(const struct kt_board *b, const struct kt_place *s,
         if (kt_place_ready(s)) {
             return 0;
         }
-        if (s->next.latents > s->next.floor) {
+        if (s->next.latents > s->next.cut) {
             return c->decode_ms;
         }
         return ms + (s->next.block_active ? s->next.steps_left : steps) * c->step_ms;

@@ -9,7 +9,8 @@
 struct kt_track_state {
     int there;
     int64_t latents, decoded;
-    int64_t floor; /* cannot be rewound below: where its prompt took over */
+    int64_t cut;   /* its first latent under its own prompt */
+    int64_t floor; /* cannot be rewound below: where latents were recached last */
     int block_active, steps_left, steps;
     int blend_left;  /* stages of a blend still to come */
     int blend;       /* of so many */

@@ -6,7 +6,7 @@ static int may_promote(const struct kt_place *s)
 {
     return s->making_committed && kt_place_ready(s) &&
            (s->making.wish.cut == KT_CUT_NOW || s->making.wish.at >= 0 || s->making.wish.fresh ||
-            !s->live.there || s->live.decoded >= s->next.floor);
+            !s->live.there || s->live.decoded >= s->next.cut);
 }
 
 static struct kt_job promote_job(const struct kt_choice *o, const struct kt_place *s)
@@ -14,7 +14,7 @@ static struct kt_job promote_job(const struct kt_choice *o, const struct kt_plac
     const struct kt_board *b = o->b;
     const struct kt_wish *w = &s->making.wish;
     struct kt_job job = kt_job_of(b, s, KT_JOB_PROMOTE, KT_TRACK_NEXT);
-    int64_t first = kt_board_frames_before(b, s->next.floor), base = first;
+    int64_t first = kt_board_frames_before(b, s->next.cut), base = first;
     job.flush = w->cut == KT_CUT_NOW || w->at >= 0 || w->fresh;
     if (s->live.there && w->at < 0 && !w->fresh) {
         base = job.flush ? kt_place_shown(b, s, o->now) : s->sent;

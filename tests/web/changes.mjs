@@ -81,6 +81,7 @@ for (const renderer of ['2d', 'webgl']) {
     browserTest(`${renderer}: a flush with a fade blends the old pictures out, step by step, and then shows none`, gpu,
         async (parts) => {
             const { page, client } = await opened(parts, `&renderer=${renderer}`);
+            await waitFor('the renderer to be chosen', async () => (await report(page)).renderer !== null);
             assert.equal((await report(page)).renderer, renderer);
             for (let i = 0; i < 4; i++) {
                 client.picture('red', { ptsMs: i * SPACING_MS, frame: i, first: i === 0 });

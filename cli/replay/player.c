@@ -17,8 +17,8 @@
 
 #include "engine/base/assert.h"
 #include "engine/base/hash.h"
-#include "engine/kv/archive.h"
 #include "engine/lane.h"
+#include "engine/past.h"
 
 enum { PENDING_MAX = 128, KEPT_MAX = 160, SHOW_LATE = 96, ARCHIVE_BYTES = 1 << 30 };
 
@@ -248,60 +248,27 @@ static int switch_to(struct kt_player *p, struct kt_timeline *t, struct kt_conte
 
 /* ---- the archive: as engine/lane/past.c keeps it ---- */
 
-static void archive_latents(struct kt_player *p, int session, int64_t from)
-{
-    const struct kt_timeline *t = p->sessions[session].live.timeline;
-    for (int64_t i = from; i < kt_timeline_latents(t); i++) {
-        if (kt_timeline_latent(t, i, p->latent) == 0) {
-            kt_archive_put(p->archive, session, i, p->latent);
-        }
-    }
-}
-
 static void archive_promoted(struct kt_player *p, int session)
 {
     const struct session *s = &p->sessions[session];
     const struct track *live = &s->live;
-    const struct kt_wish *w = &live->wish;
-    int keeps = w->transition == KT_TRANSITION_MODEL
-                    ? kt_engine_config(p->p.engine)->sampler.global_sink
-                    : w->transition == KT_TRANSITION_CUT;
-    if (live->cut_at == 0) {
-        kt_archive_begin(p->archive, session, s->seed, live->text);
-    } else if (w->from >= 0 && w->from != session &&
-               kt_archive_fork(p->archive, session, w->from, live->cut_at) < 0) {
-        kt_archive_begin(p->archive, session, s->seed, live->text);
-    } else {
-        kt_archive_switch(p->archive, session, live->cut_at, live->text, live->resumed || keeps,
-                          w->recache > 0 ? w->recache : 0);
-    }
-    archive_latents(p, session, live->cut_at);
+    struct kt_past_branch branch = {.timeline = live->timeline,
+                                    .wish = &live->wish,
+                                    .text = live->text,
+                                    .seed = s->seed,
+                                    .cut_at = live->cut_at,
+                                    .resumed = live->resumed};
+    kt_past_promoted(p->p.engine, p->archive, session, &branch, p->latent);
 }
 
 static int resume(struct kt_player *p, const struct kt_record *r, struct kt_context *context,
                   struct kt_timeline **t, struct kt_error *err)
 {
-    struct kt_archive_point point;
-    struct kt_context *sink = NULL;
-    if (kt_archive_read(p->archive, r->job.from, r->result.latents, &point) < 0) {
-        return kt_fail(err, -EPROTO, "latent %lld of session %d is not archived",
-                       (long long)r->result.latents, r->job.from);
-    }
     int rc =
-        kt_context_from_text(p->p.engine, &sink, point.sink_text, strlen(point.sink_text), err);
-    if (rc == 0) {
-        struct kt_cold cold = {.at = point.at,
-                               .sink_at = point.sink_at,
-                               .n = point.n,
-                               .window = point.window,
-                               .sink = point.sink,
-                               .context = context,
-                               .sink_context = sink,
-                               .seed = point.seed};
-        rc = kt_timeline_resume(p->p.engine, t, &cold, err);
-    }
-    kt_context_unref(&sink);
-    return rc;
+        kt_past_resume(p->p.engine, p->archive, r->job.from, r->result.latents, context, t, err);
+    return rc == -ERANGE ? kt_fail(err, -EPROTO, "latent %lld of session %d is not archived",
+                                   (long long)r->result.latents, r->job.from)
+                         : rc;
 }
 
 /* ---- cuts ---- */
@@ -403,7 +370,8 @@ static int commit(struct kt_player *p, const struct kt_record *r, struct track *
         }
     }
     if (rc == 0 && r->job.track == KT_TRACK_LIVE) {
-        archive_latents(p, r->session, first);
+        kt_past_put(p->archive, r->session, p->sessions[r->session].live.timeline, first,
+                    p->latent);
     }
     return rc;
 }

@@ -277,19 +277,13 @@ KTC_INLINE void ktc_hold(float x, uint32_t sm)
                  : "memory");
 }
 
-/* Logits to weights. FIRST: of the row's first keys. alpha: what the result so far must be
- * multiplied by. */
-template <class T, bool FIRST, int N>
-KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2,
-                            int next, uint32_t sm)
+/* Weights of logits [FROM, TO), added to the sums of even and odd keys. */
+template <int FROM, int TO, int N>
+KTC_INLINE void ktc_exponentials(float (&s)[N], float (&part)[2][2], const ktc_rows &rows,
+                                 float scale_log2)
 {
-    if (FIRST || T::GUARD == 0.0f)
-        ktc_raise<T>(s, rows, alpha, scale_log2);
-    else
-        alpha[0] = alpha[1] = 1.0f;
-    float part[2][2] = {};
 #pragma unroll
-    for (int i = 0; i < N; i += 4)
+    for (int i = FROM; i < TO; i += 4)
 #pragma unroll
         for (int r = 0; r < 2; r++)
 #pragma unroll
@@ -298,6 +292,23 @@ KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], fl
                 x = ktc_exp2(fmaf(x, scale_log2, rows.offset[r]));
                 part[r][e] += x;
             }
+}
+
+/* Logits to weights. FIRST: of the row's first keys. alpha: what the result so far must be
+ * multiplied by. half_way: called when half of the exponentials are taken. */
+template <class T, bool FIRST, int N, class F>
+KTC_INLINE void ktc_softmax(float (&s)[N], ktc_rows &rows, float (&alpha)[2], float scale_log2,
+                            int next, uint32_t sm, const F &half_way)
+{
+    constexpr int HALF = N / 8 * 4;
+    if (FIRST || T::GUARD == 0.0f)
+        ktc_raise<T>(s, rows, alpha, scale_log2);
+    else
+        alpha[0] = alpha[1] = 1.0f;
+    float part[2][2] = {};
+    ktc_exponentials<0, HALF>(s, part, rows, scale_log2);
+    half_way(part);
+    ktc_exponentials<HALF, N>(s, part, rows, scale_log2);
     float sum[2] = {part[0][0] + part[0][1], part[1][0] + part[1][1]};
     if (T::TURNS == KTC_TURNS_SOFTMAX && next) {
         ktc_hold(sum[0] + sum[1], sm);
@@ -479,6 +490,7 @@ KTC_INLINE void ktc_release(uint32_t bar)
 /* What a consumer carries from one key block to the next. */
 template <class T> struct ktc_consumer {
     float s[T::KEYS / 2], o[T::DIM / 2];
+    float t[T::PARTS ? T::DIM / 2 / T::PARTS : 1]; /* sum of one block of keys, a part of it */
     uint32_t p[T::WEIGHTS];
     ktc_rows rows;
     ktc_ring<T::STAGES> kr, vr;
@@ -494,15 +506,42 @@ template <class T> KTC_INLINE void ktc_issue_logits(ktc_consumer<T> &c)
     ktc_wgmma_commit();
 }
 
-template <class T> KTC_INLINE void ktc_issue_sum(ktc_consumer<T> &c)
+template <class T, int PART> KTC_INLINE void ktc_issue_sum(ktc_consumer<T> &c)
 {
-    T::accumulate(c.o, c.p, c.sm + ktc_layout<T>::V + c.vr.stage * T::V_BYTES);
+    uint32_t v = c.sm + ktc_layout<T>::V + c.vr.stage * T::V_BYTES;
+    if constexpr (T::PARTS == 0)
+        T::accumulate(c.o, c.p, v);
+    else
+        T::template sum_part<PART>(c.t, c.p, v);
     ktc_wgmma_commit();
+}
+
+/* Waits for the part that was issued and adds it. */
+template <class T, int PART> KTC_INLINE void ktc_add_part(ktc_consumer<T> &c)
+{
+    constexpr int N = T::DIM / 2 / T::PARTS;
+    ktc_wgmma_wait<0>();
+    ktc_keep(c.t);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        c.o[PART * N + i] += c.t[i];
+}
+
+/* The part that is in flight is added, the next one issued. */
+template <class T> KTC_INLINE void ktc_sum_next(ktc_consumer<T> &c)
+{
+    ktc_add_part<T, 0>(c);
+    ktc_keep(c.t);
+    ktc_wgmma_fence();
+    ktc_issue_sum<T, 1>(c);
 }
 
 template <class T> KTC_INLINE void ktc_sum_done(ktc_consumer<T> &c)
 {
-    ktc_wgmma_wait<0>();
+    if constexpr (T::PARTS > 0)
+        ktc_add_part<T, T::PARTS - 1>(c);
+    else
+        ktc_wgmma_wait<0>();
     ktc_keep(c.o);
     ktc_keep(c.p);
     ktc_release(c.sm + ktc_layout<T>::V_EMPTY + 8 * c.vr.stage);
@@ -510,8 +549,9 @@ template <class T> KTC_INLINE void ktc_sum_done(ktc_consumer<T> &c)
 }
 
 /* Gives back the shared memory of complete logits and turns them into weights. MASKED:
- * some columns may not be keys, the last key may have a tail. */
-template <class T, bool MASKED, bool FIRST>
+ * some columns may not be keys, the last key may have a tail. SUMMING: the first part of a weighted
+ * sum is in flight; its place is given to the second half way. */
+template <class T, bool MASKED, bool FIRST, bool SUMMING>
 KTC_INLINE void ktc_logits_done(ktc_consumer<T> &c, const ktc_attention_args &a, bool last,
                                 int next, float (&alpha)[2])
 {
@@ -521,7 +561,13 @@ KTC_INLINE void ktc_logits_done(ktc_consumer<T> &c, const ktc_attention_args &a,
     c.kr.next();
     if (MASKED)
         ktc_mask(c.s, a.page_rows - c.in_page * T::KEYS, last ? a.tail : 0.0f);
-    ktc_softmax<T, FIRST>(c.s, c.rows, alpha, a.scale_log2, next, c.sm);
+    auto half_way = [&c](const float(&part)[2][2]) {
+        if constexpr (SUMMING) {
+            ktc_hold(part[0][0] + part[0][1] + (part[1][0] + part[1][1]), c.sm);
+            ktc_sum_next<T>(c);
+        }
+    };
+    ktc_softmax<T, FIRST>(c.s, c.rows, alpha, a.scale_log2, next, c.sm, half_way);
     c.in_page = c.in_page + 1 == a.page_blocks ? 0 : c.in_page + 1;
 }
 
@@ -540,13 +586,13 @@ KTC_INLINE void ktc_step(ktc_consumer<T> &c, const ktc_attention_args &a, int gr
     ktc_keep(c.o);
     ktc_keep(c.p);
     ktc_issue_logits<T>(c);
-    ktc_issue_sum<T>(c);
+    ktc_issue_sum<T, 0>(c);
     if (T::TURNS == KTC_TURNS_ISSUE)
         ktc_bar_arrive(next, 256);
     if (T::TURNS == KTC_TURNS_SOFTMAX)
         ktc_bar_sync(mine, 256);
     ktc_wgmma_wait<1>();
-    ktc_logits_done<T, MASKED, false>(c, a, last, next, alpha);
+    ktc_logits_done<T, MASKED, false, T::PARTS == 2>(c, a, last, next, alpha);
     ktc_hold(c.rows.sum[0] + c.rows.sum[1], c.sm);
     ktc_sum_done<T>(c);
     ktc_rescale(c.o, alpha);
@@ -563,9 +609,9 @@ KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &
     ktc_issue_logits<T>(c);
     ktc_wgmma_wait<0>();
     if (T::GUARD != 0.0f && piece.resume)
-        ktc_logits_done<T, true, false>(c, a, piece.from + 1 == a.blocks, 0, alpha);
+        ktc_logits_done<T, true, false, false>(c, a, piece.from + 1 == a.blocks, 0, alpha);
     else
-        ktc_logits_done<T, true, true>(c, a, piece.from + 1 == a.blocks, 0, alpha);
+        ktc_logits_done<T, true, true, false>(c, a, piece.from + 1 == a.blocks, 0, alpha);
     ktc_rescale(c.o, alpha);
     T::weights(c.p, c.s);
     for (int b = piece.from + 1; b < piece.to; b++) {
@@ -580,7 +626,9 @@ KTC_INLINE void ktc_consume_piece(ktc_consumer<T> &c, const ktc_attention_args &
     ktc_keep(c.o);
     ktc_keep(c.p);
     ktc_wgmma_fence();
-    ktc_issue_sum<T>(c);
+    ktc_issue_sum<T, 0>(c);
+    if constexpr (T::PARTS == 2)
+        ktc_sum_next<T>(c);
     ktc_sum_done<T>(c);
 }
 

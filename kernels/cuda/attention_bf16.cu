@@ -4,6 +4,7 @@
 template <int DIM_, int KEYS_, int STAGES_, int TURNS_, int Q_STAGES_ = 1> struct ktc_bf16 {
     static constexpr int DIM = DIM_, KEYS = KEYS_, STAGES = STAGES_, TURNS = TURNS_;
     static constexpr int Q_STAGES = Q_STAGES_;
+    static constexpr int PARTS = 0;
     static constexpr bool SCALED = false;
     static constexpr float SLACK = 8.0f, OFFSET = 0.0f, GUARD = 0.0f; /* log2; no guard */
     static constexpr int WEIGHTS = KEYS / 4;                          /* registers of a thread */

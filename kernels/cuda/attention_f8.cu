@@ -11,9 +11,9 @@
  */
 #include "kernels/cuda/attention.cuh"
 
-template <int KEYS_, int STAGES_, int TURNS_, int GUARD_> struct ktc_e4m3 {
+template <int KEYS_, int STAGES_, int TURNS_, int GUARD_, int PARTS_> struct ktc_e4m3 {
     static constexpr int DIM = 128, KEYS = KEYS_, STAGES = STAGES_, TURNS = TURNS_;
-    static constexpr int Q_STAGES = 1;
+    static constexpr int Q_STAGES = 1, PARTS = PARTS_;
     static constexpr bool SCALED = true;
     static constexpr float SLACK = 3.5f, OFFSET = 5.0f; /* log2 */
     static constexpr float GUARD = GUARD_;
@@ -60,6 +60,19 @@ template <int KEYS_, int STAGES_, int TURNS_, int GUARD_> struct ktc_e4m3 {
         for (int c = 0; c < KEYS / 32; c++)
             ktc_wgmma_e4m3_rs<DIM>::mma(
                 o, p + 4 * c, ktc_desc_at(dv, c * 32 / CHUNK * V_SLAB + c * 32 % CHUNK), 1);
+    }
+
+    /* t[64, DIM / PARTS]: the same from zero, for one part of the channels. */
+    template <int PART>
+    KTC_METHOD void sum_part(float (&t)[PARTS ? DIM / 2 / PARTS : 1], const uint32_t (&p)[WEIGHTS],
+                             uint32_t v)
+    {
+        constexpr int CHANNELS = DIM / PARTS;
+        uint64_t dv = ktc_desc(v + PART * CHANNELS * CHUNK, 16, 8 * CHUNK, V_SWIZZLE);
+#pragma unroll
+        for (int c = 0; c < KEYS / 32; c++)
+            ktc_wgmma_e4m3_rs<CHANNELS>::mma(
+                t, p + 4 * c, ktc_desc_at(dv, c * 32 / CHUNK * V_SLAB + c * 32 % CHUNK), c > 0);
     }
 
     /* Register 0 of 32 keys: this row, slots 4 (lane % 4) + 0..3; 1: the row 8 below; 2, 3: the
@@ -138,28 +151,19 @@ extern "C" int ktc_attention_f8_variant(cudaStream_t stream, const struct ktc_at
     if (!valid(a))
         return -EINVAL;
     switch (variant) {
-    case 0: return run<ktc_e4m3<192, 3, KTC_TURNS_SOFTMAX, 448>>(stream, a);
-    case 1: return run<ktc_e4m3<224, 3, KTC_TURNS_SOFTMAX, 448>>(stream, a);
+    case 0: return run<ktc_e4m3<192, 3, KTC_TURNS_SOFTMAX, 448, 2>>(stream, a);
 #ifdef KTC_VARIANTS
-    case 2: return run<ktc_e4m3<160, 3, KTC_TURNS_SOFTMAX, 448>>(stream, a);
-    case 3: return run<ktc_e4m3<192, 3, KTC_TURNS_ISSUE, 448>>(stream, a);
-    case 4: return run<ktc_e4m3<192, 3, KTC_TURNS_SOFTMAX, 0>>(stream, a);
+    case 1: return run<ktc_e4m3<192, 3, KTC_TURNS_SOFTMAX, 448, 0>>(stream, a);
+    case 2: return run<ktc_e4m3<160, 3, KTC_TURNS_SOFTMAX, 448, 2>>(stream, a);
+    case 3: return run<ktc_e4m3<160, 3, KTC_TURNS_SOFTMAX, 448, 1>>(stream, a);
+    case 4: return run<ktc_e4m3<192, 3, KTC_TURNS_ISSUE, 448, 2>>(stream, a);
+    case 5: return run<ktc_e4m3<192, 3, KTC_TURNS_SOFTMAX, 448, 1>>(stream, a);
 #endif
     }
     return -EINVAL;
 }
 
-/* Keys of a page when its blocks are full. */
-static int padded(int rows, int keys)
-{
-    return (rows + keys - 1) / keys * keys;
-}
-
 extern "C" int ktc_attention_f8(cudaStream_t stream, const struct ktc_attention_f8 *a)
 {
-    /* Blocks of 224 keys run 6 % slower than blocks of 192, but fill a page of 1560 to 99 %, not
-     * 90 %. */
-    bool wide = a && a->page_start && a->page_rows > 0 &&
-                padded(a->page_rows, 192) > padded(a->page_rows, 224) * 1.06;
-    return ktc_attention_f8_variant(stream, a, wide ? 1 : 0);
+    return ktc_attention_f8_variant(stream, a, 0);
 }

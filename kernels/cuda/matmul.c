@@ -230,8 +230,10 @@ int ktc_matmul(struct kt_queue *q, const struct ktc_product *p)
         cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias,
                                        sizeof(p->bias));
     }
+    /* Never read, beta being 0; but where its type is not y's it must not be y's address. */
+    const void *c = plan->c == plan->y ? p->y : q->lt_workspace;
     const cublasStatus_t status = cublasLtMatmul(
-        q->lt, plan->desc, &p->alpha, p->w, plan->w, p->x, plan->x, &beta, p->y, plan->c, p->y,
+        q->lt, plan->desc, &p->alpha, p->w, plan->w, p->x, plan->x, &beta, c, plan->c, p->y,
         plan->y, &plan->algo, q->lt_workspace, KTC_LT_WORKSPACE, q->stream);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
         plan->usable = 0; /* the heuristic promised what the library does not take */

@@ -64,4 +64,11 @@ static const struct ck_tolerance ck_tolerances_bf16[] = {
     {"sample_step", 2e-7, 5e-7, "0, 0", "the sampler is fp32"},
 };
 
+/* One pass of the DiT from equal inputs against fp32, relative L2 of the flow, random weights at
+ * the real shape. bf16: rounding of activations alone gives 2.7e-3 to 3.0e-3 (H200, empty and full
+ * window). fp8: emulating the same rounding to e4m3 in fp32 gives 5.0e-2, the card 5.0e-2
+ * to 5.1e-2; half as much again. tests/cuda/faults.c shows that a wrong page, a lost sink or a
+ * recache left out exceed both. */
+static const double CK_PASS_BF16 = 1e-2, CK_PASS_FP8 = 7.6e-2;
+
 #endif

@@ -201,6 +201,28 @@ static int round_rows(const struct kt_kernels *k, struct kt_queue *q,
     return rc < 0 ? rc : k->to_f8(q, v_rows, v_rows, n, a->v_scale);
 }
 
+static int load_pages(const struct kt_kernels *k, struct kt_queue *q,
+                      const struct kt_kv_store_args *a)
+{
+    size_t table = (size_t)a->page_rows * (size_t)(a->head_dim / 2);
+    int rc = 0;
+    for (int i = 0; i < a->rows / a->page_rows && rc == 0; i++) {
+        struct kt_kv_store_args page = *a;
+        page.from_k = page.from_v = NULL;
+        page.k = (void *)a->from_k[i];
+        page.v = a->from_v[i];
+        page.ld = a->heads * a->head_dim;
+        page.rows = a->page_rows;
+        page.row0 = a->row0 + i * a->page_rows;
+        if (a->cos) {
+            page.cos = a->cos + (size_t)i * table;
+            page.sin = a->sin + (size_t)i * table;
+        }
+        rc = kt_kv_store(k, q, &page);
+    }
+    return rc;
+}
+
 int kt_kv_store(const struct kt_kernels *k, struct kt_queue *q, const struct kt_kv_store_args *a)
 {
     int dim = a->heads * a->head_dim;
@@ -210,6 +232,9 @@ int kt_kv_store(const struct kt_kernels *k, struct kt_queue *q, const struct kt_
     }
     if (a->k_scale > 0 && lacks_f8(k)) {
         return -ENOTSUP;
+    }
+    if (a->from_k) {
+        return load_pages(k, q, a);
     }
     void *k_rows = at(k, a->window_k, (size_t)a->row0 * (size_t)dim);
     void *v_rows = at(k, a->window_v, (size_t)a->row0 * (size_t)dim);

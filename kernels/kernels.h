@@ -192,6 +192,9 @@ struct kt_kv_store_args {
     void *q, *k;   /* [act] [rows, heads, head_dim]; may be left changed; q NULL */
     const void *v; /* [act] likewise */
     int ld;        /* of all three, in elements */
+    /* NULL, or [rows / page_rows] pages of [kv] [page_rows, dim] that k and v come from; then there
+     * is no q, no norm and no page to write. */
+    const void *const *from_k, *const *from_v;
     int rows, heads, head_dim;
     const float *norm_q, *norm_k; /* [f32] [heads * head_dim]; NULL: as they are */
     const float *cos, *sin;       /* [f32] [rows, head_dim / 2]; NULL: k is turned, q is NULL */

@@ -68,31 +68,42 @@ static struct kt_kv_store_args store_args(const struct kt_dit *d, int layer)
                                      .v_scale = s->k > 0 ? s->v : 0};
 }
 
-static int load_slot(struct kt_dit *d, const struct kt_slab_item *page, int slot)
+/* Slots first.. of a pass's prefix, `count` of them, in all layers. */
+static int load_slots(struct kt_dit *d, const struct kt_dit_pass *p, int first, int count)
 {
-    size_t table = (size_t)slot * (size_t)d->tokens * (size_t)(d->head_dim / 2);
+    size_t table = (size_t)first * (size_t)d->tokens * (size_t)(d->head_dim / 2);
+    const void *k[KT_SLOTS_MAX], *v[KT_SLOTS_MAX];
     for (int l = 0; l < d->c.num_layers; l++) {
         struct kt_kv_store_args a = store_args(d, l);
-        a.k = page_rows(d, page, l, 0);
-        a.v = page_rows(d, page, l, 1);
-        a.ld = d->c.dim;
-        a.rows = d->tokens;
-        a.row0 = slot * d->tokens;
+        for (int i = 0; i < count; i++) {
+            k[i] = page_rows(d, p->prefix[first + i], l, 0);
+            v[i] = page_rows(d, p->prefix[first + i], l, 1);
+        }
+        a.from_k = k;
+        a.from_v = v;
+        a.rows = count * d->tokens;
+        a.row0 = first * d->tokens;
         if (d->relative_rope) { /* else the page's keys are turned already */
             a.cos = d->slot_cos + table;
             a.sin = d->slot_sin + table;
         }
         TRY(kt_kv_store(&d->dev->k, d->dev->q, &a));
     }
-    d->loaded[slot] = page->serial;
+    for (int i = 0; i < count; i++) {
+        d->loaded[first + i] = p->prefix[first + i]->serial;
+    }
     return 0;
 }
 
+/* Slots that change together are loaded together: when the window has moved, all but the sink. */
 int kt_dit_load_window(struct kt_dit *d, const struct kt_dit_pass *p)
 {
-    for (int slot = 0; slot < p->prefix_count; slot++) {
-        if (d->loaded[slot] != p->prefix[slot]->serial) {
-            TRY(load_slot(d, p->prefix[slot], slot));
+    for (int slot = 0, from; slot < p->prefix_count; slot++) {
+        for (from = slot; slot < p->prefix_count && d->loaded[slot] != p->prefix[slot]->serial;) {
+            slot++;
+        }
+        if (slot > from) {
+            TRY(load_slots(d, p, from, slot - from));
         }
     }
     return 0;

@@ -365,6 +365,33 @@ static void store_loads_a_page(void **state)
     }
 }
 
+/* Several pages at once are what one after the other gives, each with its own turns. */
+static void store_loads_pages_together(void **state)
+{
+    (void)state;
+    float page[4][PAGE * D], cos[2 * PAGE * HEAD / 2], sin[2 * PAGE * HEAD / 2];
+    float want[2][WINDOW * D], got[2][WINDOW * D];
+    fill(page[0], 4 * (size_t)PAGE * D, 1);
+    fill(cos, 2 * PAGE * HEAD / 2, 1);
+    fill(sin, 2 * PAGE * HEAD / 2, 1);
+    memset(want, 0, sizeof(want));
+    memset(got, 0, sizeof(got));
+    struct kt_kv_store_args a = {.ld = D, .heads = HEADS, .head_dim = HEAD, .page_rows = PAGE};
+    for (int i = 0; i < 2; i++) {
+        a.k = page[i], a.v = page[2 + i];
+        a.rows = PAGE, a.row0 = ROW0 + i * PAGE;
+        a.cos = cos + (ptrdiff_t)i * PAGE * HEAD / 2, a.sin = sin + (ptrdiff_t)i * PAGE * HEAD / 2;
+        a.window_k = want[0], a.window_v = want[1];
+        assert_int_equal(kt_kv_store(&k, q, &a), 0);
+    }
+    const void *from_k[2] = {page[0], page[1]}, *from_v[2] = {page[2], page[3]};
+    a.k = NULL, a.v = NULL, a.from_k = from_k, a.from_v = from_v;
+    a.rows = 2 * PAGE, a.row0 = ROW0, a.cos = cos, a.sin = sin;
+    a.window_k = got[0], a.window_v = got[1];
+    assert_int_equal(kt_kv_store(&k, q, &a), 0);
+    assert_memory_equal(want, got, sizeof(want));
+}
+
 /* ---- 8-bit linear and attention ---- */
 
 static void linear_has_rounded_weights(void **state)
@@ -452,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_table_s_own_op_comes_first),
         cmocka_unit_test(store_normalises_turns_and_keeps),
         cmocka_unit_test(store_loads_a_page),
+        cmocka_unit_test(store_loads_pages_together),
         cmocka_unit_test(linear_has_rounded_weights),
         cmocka_unit_test(attention_gives_rounded_rows),
         cmocka_unit_test(a_table_without_8_bits_says_so),

@@ -1,5 +1,6 @@
-/* What a pass costs, alone, doubled and captured: whether passes of two sessions are worth
- * batching, and how much of a pass is the gaps between its launches.
+/* What a pass costs, alone, doubled, captured and beside a decoding VAE: whether passes of two
+ * sessions are worth batching, how much of a pass is the gaps between its launches, and what a
+ * second queue would bring.
  *
  * Usage: pass_bench MODEL [--device D] [--precision P] [--repeats N] [--layers N]. Prints medians
  * in ms. The GPU must have nothing else to do. Bounds nothing: exits 0, or 77 without the device.
@@ -13,6 +14,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/dit/parts.h"
+#include "engine/vae/vae.h"
 #include "kernels/cuda/queue.h"
 #include "tests/cuda/full_window.h"
 
@@ -25,6 +27,12 @@ struct bench {
     const void *x;
     void *y;
     int m, n;
+    struct kt_model_config real; /* with its VAE */
+    struct kt_device *second;    /* a queue of its own, for the VAE */
+    struct kt_safetensors *weights;
+    struct kt_vae *vae;
+    struct kt_vae_tail *tail;
+    float *latent, *rgb;
 };
 
 static int by_value(const void *a, const void *b)
@@ -36,6 +44,9 @@ static int by_value(const void *a, const void *b)
 static void sync_device(struct bench *b)
 {
     b->w.e->dev->k.queue_sync(b->w.e->dev->q);
+    if (b->second) {
+        b->second->k.queue_sync(b->second->q);
+    }
 }
 
 /* Median over the repeats of work(arg), its end included; *issue: until the host is free again. */
@@ -173,6 +184,85 @@ static int captured(struct bench *b)
     return rc;
 }
 
+static int open_vae(struct bench *b, const struct full_window_params *p)
+{
+    struct kt_vae_info info;
+    const struct kt_model_config *c = &b->real;
+    struct kt_device_params dp = {.kind = p->device, .precision = p->precision};
+    int rc = kt_device_open(&b->second, &dp, &b->w.err);
+    rc = rc < 0 ? rc : kt_safetensors_open_random(&b->weights, &b->w.err);
+    if (rc == 0) {
+        struct kt_vae_params vp = {.config = &c->vae,
+                                   .weights = b->weights,
+                                   .latent_h = c->dit.latent_h,
+                                   .latent_w = c->dit.latent_w,
+                                   .tails_max = 3};
+        rc = kt_vae_open(&b->vae, b->second, &vp, &b->w.err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    kt_vae_get_info(b->vae, &info);
+    size_t frames = 4 * 3 * (size_t)info.height * (size_t)info.width;
+    b->latent = kt_device_alloc(b->second, b->w.e->latent_floats * sizeof(float), "latent");
+    b->rgb = kt_device_alloc(b->second, frames * sizeof(float), "frames");
+    return b->latent && b->rgb
+               ? b->second->k.noise(b->second->q, b->latent, (int)b->w.e->latent_floats, 5, 0)
+               : -ENOMEM;
+}
+
+static int decode(struct bench *b)
+{
+    struct kt_vae_tail *next = NULL;
+    int frames, rc = kt_vae_decode(b->vae, b->tail, b->latent, b->rgb, &frames, &next, &b->w.err);
+    kt_vae_tail_unref(&b->tail);
+    b->tail = next;
+    return rc;
+}
+
+/* A block's work: five passes and the decoding of three latents; `parts`: 1 the passes, 2 the
+ * decoding, 3 both, the decoding on its own queue. */
+static int block_work(struct bench *b, int parts)
+{
+    int rc = 0;
+    for (int i = 0; i < 5 && rc == 0; i++) {
+        if (parts & 1) {
+            rc = full_window_pass(&b->w, b->w.block);
+        }
+        if ((parts & 2) && i < 3 && rc == 0) {
+            rc = decode(b);
+        }
+    }
+    return rc;
+}
+
+static int overlapped(struct bench *b, const struct full_window_params *p)
+{
+    double passes, decoding, both;
+    int rc = open_vae(b, p);
+    rc = rc < 0 ? rc : measure(b, block_work, 1, &passes, NULL);
+    rc = rc < 0 ? rc : measure(b, block_work, 2, &decoding, NULL);
+    rc = rc < 0 ? rc : measure(b, block_work, 3, &both, NULL);
+    if (rc == 0) {
+        printf("five passes %9.3f ms, three latents decoded %9.3f; on two queues at once %9.3f: "
+               "%.3f of the two\n",
+               passes, decoding, both, both / (passes + decoding));
+    }
+    return rc;
+}
+
+static void close_vae(struct bench *b)
+{
+    kt_vae_tail_unref(&b->tail);
+    kt_vae_close(&b->vae);
+    kt_safetensors_close(&b->weights);
+    if (b->second) {
+        kt_device_free(b->second, b->latent);
+        kt_device_free(b->second, b->rgb);
+    }
+    kt_device_close(&b->second);
+}
+
 static int parse(struct bench *b, struct full_window_params *p, int argc, char **argv)
 {
     int rc = 0;
@@ -214,9 +304,13 @@ int main(int argc, char **argv)
     rc = rc < 0 ? rc : passes(b);
     rc = rc < 0 || p.precision == KT_PRECISION_FP8 ? rc : products(b);
     rc = rc < 0 || strncmp(p.device, "cuda", 4) != 0 ? rc : captured(b);
+    rc = rc < 0 ? rc : kt_model_config_load(&b->real, p.model, &b->w.err);
+    rc = rc < 0 || b->real.vae.kind != KT_VAE_WAN ? rc : overlapped(b, &p);
     if (rc < 0) {
         printf("%s: %s\n", rc == -ENODEV || rc == -ENOTSUP ? "skipped" : "FAIL", b->w.err.text);
     }
+    close_vae(b);
+    kt_model_config_free(&b->real);
     full_window_close(&b->w);
     free(b);
     return rc == -ENODEV || rc == -ENOTSUP ? 77 : rc < 0 ? 1 : 0;

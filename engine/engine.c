@@ -42,6 +42,7 @@ static int open_text(struct kt_engine *e, const char *dir, struct kt_error *err)
     int rc = open_weights(&st, e, dir, c->file, err);
     if (rc == 0) {
         rc = kt_text_encoder_open(&e->encoder, e->dev, c, st, err);
+        kt_device_name_weights(e->dev, "text weights");
     }
     kt_safetensors_close(&st);
     if (rc < 0 || c->tokenizer[0] == '\0' || e->random_weights) {
@@ -113,7 +114,9 @@ static int open_vae(struct kt_engine *e, const char *dir, struct kt_error *err)
         return rc;
     }
     kt_vae_get_info(e->vae, &e->vae_info);
+    kt_device_name_weights(e->dev, "vae weights");
     rc = open_preview(e, dir, err);
+    kt_device_name_weights(e->dev, "preview vae weights");
     if (rc < 0) {
         return rc;
     }
@@ -139,6 +142,7 @@ static int open_dit(struct kt_engine *e, const char *dir, struct kt_error *err)
                               .weights = st,
                               .slots_max = e->shape.window};
     rc = kt_dit_open(&e->dit, e->dev, &p, err);
+    kt_device_name_weights(e->dev, "dit weights");
     kt_safetensors_close(&st);
     return rc;
 }

@@ -66,6 +66,9 @@ struct kt_queue_stats {
     uint64_t syncs;              /* waits of the host for the queue, those of downloads too */
     uint64_t uploads, downloads; /* copies between host and device */
     uint64_t bytes_uploaded, bytes_downloaded; /* by them */
+    /* CUDA: device memory of weights created so far (destroyed ones too), and of the queue itself.
+     */
+    uint64_t bytes_weights, bytes_workspace;
 };
 
 /* y = act(x * W^T + b), W as in checkpoints: [n, k] row-major. */

@@ -150,7 +150,36 @@ void kt_device_free(struct kt_device *dev, void *p)
     dev->k.mem_free(dev->q, p);
 }
 
-int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap)
+void kt_device_name_weights(struct kt_device *dev, const char *name)
+{
+    struct kt_queue_stats stats;
+    uint64_t named = 0;
+    kt_device_queue_stats(dev, &stats);
+    for (int i = 0; i < dev->weights_count; i++) {
+        named += dev->weights[i].bytes;
+    }
+    if (stats.bytes_weights == named) {
+        return;
+    }
+    int at = dev->weights_count < KT_DEVICE_WEIGHTS_MAX ? dev->weights_count++
+                                                        : KT_DEVICE_WEIGHTS_MAX - 1;
+    dev->weights[at].name = name;
+    dev->weights[at].bytes += stats.bytes_weights - named;
+}
+
+/* Appends to a report of `count` pools; returns how many there are then. */
+static int add_pool(struct kt_device_pool *out, int cap, int count, struct kt_device_pool pool)
+{
+    if (pool.bytes == 0) {
+        return count;
+    }
+    if (count < cap) {
+        out[count] = pool;
+    }
+    return count + 1;
+}
+
+static int block_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap)
 {
     int count = 0;
     for (size_t i = 0; i < dev->block_count; i++) {
@@ -174,6 +203,18 @@ int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int
         }
     }
     return count;
+}
+
+int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap)
+{
+    struct kt_queue_stats stats;
+    int count = block_pools(dev, out, cap);
+    kt_device_queue_stats(dev, &stats);
+    for (int i = 0; i < dev->weights_count; i++) {
+        count = add_pool(out, cap, count, dev->weights[i]);
+    }
+    return add_pool(out, cap, count,
+                    (struct kt_device_pool){"queue workspaces", stats.bytes_workspace});
 }
 
 int kt_device_upload(struct kt_device *dev, void *dst, const void *src, size_t bytes)

@@ -28,6 +28,12 @@ struct kt_device_stats {
 
 struct kt_device_block; /* one allocation */
 
+struct kt_device_pool {
+    const char *name;
+    uint64_t bytes;
+};
+enum { KT_DEVICE_WEIGHTS_MAX = 8 };
+
 struct kt_device {
     struct kt_kernels k;
     struct kt_queue *q;
@@ -37,6 +43,8 @@ struct kt_device {
     struct kt_device_stats stats;
     struct kt_device_block *blocks; /* what is allocated, in no order */
     size_t block_count, block_max;
+    struct kt_device_pool weights[KT_DEVICE_WEIGHTS_MAX]; /* named so far */
+    int weights_count;
 };
 
 /* The words for precisions, for messages and help: `quote` stands around each. */
@@ -61,12 +69,13 @@ void kt_device_close(struct kt_device **dev);
 void *kt_device_alloc(struct kt_device *dev, size_t bytes, const char *name);
 void kt_device_free(struct kt_device *dev, void *p);
 
-/* What is held, added up by name, in order of first allocation. Returns how many names there are,
- * of which the first `cap` are written. */
-struct kt_device_pool {
-    const char *name;
-    uint64_t bytes;
-};
+/* Reports the weights created since the last call under `name` (static storage) from now on. Past
+ * KT_DEVICE_WEIGHTS_MAX names, the last one takes the rest. */
+void kt_device_name_weights(struct kt_device *dev, const char *name);
+
+/* What is held: allocations made here, added up by name, in order of the first; weights by name;
+ * the queue's workspaces. Weights and workspaces on CUDA only: on the CPU they are the process's
+ * memory. Returns how many names there are, of which the first `cap` are written. */
 int kt_device_pools(const struct kt_device *dev, struct kt_device_pool *out, int cap);
 
 /* Host <-> device and device <-> device copies in queue order (kernels.h says when they have

@@ -77,6 +77,10 @@ int ktc_conv_create(struct kt_conv **c, struct kt_queue *q, const struct kt_conv
         ktc_conv_destroy(&made);
         return rc;
     }
+    const size_t values = (size_t)d->kt * (size_t)d->kh * (size_t)d->kw * (size_t)d->c_in;
+    q->stats.bytes_weights +=
+        made->fast ? ktc_filter_bytes(made->fast) : values * (size_t)d->c_out * ktc_act_size(q);
+    q->stats.bytes_weights += made->bias ? (size_t)d->c_out * sizeof(float) : 0;
     *c = made;
     return 0;
 }

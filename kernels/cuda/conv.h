@@ -31,6 +31,7 @@ int ktc_filter_takes(const struct kt_conv_desc *d);
 
 /* Copies the host weights (any float dtype) to the current device; synchronises the stream. */
 int ktc_filter_create(struct ktc_filter **c, cudaStream_t stream, const struct kt_conv_desc *d);
+size_t ktc_filter_bytes(const struct ktc_filter *c); /* of device memory */
 void ktc_filter_destroy(struct ktc_filter **c); /* NULL and *NULL accepted; waits for the device */
 
 /* The same with d->x_scale: 8-bit weights (e4m3, one scale an output channel) and 8-bit x and past

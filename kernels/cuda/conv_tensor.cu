@@ -27,6 +27,7 @@ struct ktc_filter {
     encode_fn encode;
     struct variant variant[2]; /* small and large tiles */
     int sms;
+    size_t bytes; /* on the device */
 };
 
 static int fail_of(cudaError_t e)
@@ -146,6 +147,7 @@ static int load(struct ktc_filter *c, cudaStream_t stream, const struct kt_conv_
             scale[i] /= p->f8 ? d->x_scale : 1.0f;
         }
         rc = upload((void **)&c->weight, image, packed, stream);
+        c->bytes = packed + 2 * c_pad * sizeof(float);
     }
     rc = rc ? rc : upload((void **)&c->bias, bias, c_pad * sizeof(float), stream);
     rc = rc ? rc : upload((void **)&c->scale, scale, c_pad * sizeof(float), stream);
@@ -209,6 +211,11 @@ extern "C" int ktc_filter_create_f8(struct ktc_filter **c, cudaStream_t stream,
                                     const struct kt_conv_desc *d)
 {
     return ktc_filter_takes_f8(d) && d->x_scale > 0.0f ? create(c, stream, d, 1) : -EINVAL;
+}
+
+extern "C" size_t ktc_filter_bytes(const struct ktc_filter *c)
+{
+    return c->bytes;
 }
 
 extern "C" void ktc_filter_destroy(struct ktc_filter **c)

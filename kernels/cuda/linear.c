@@ -68,6 +68,9 @@ int ktc_linear_create(struct kt_linear **l, struct kt_queue *q, const struct kt_
         ktc_linear_destroy(&made);
         return rc;
     }
+    q->stats.bytes_weights += (size_t)d->n * (size_t)d->k * (d->x_scale > 0 ? 1 : ktc_act_size(q));
+    q->stats.bytes_weights += made->bias ? (size_t)d->n * sizeof(float) : 0;
+    q->stats.bytes_weights += made->bias_act ? (size_t)d->n * ktc_act_size(q) : 0;
     *l = made;
     return 0;
 }

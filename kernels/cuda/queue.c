@@ -59,6 +59,7 @@ void *ktc_scratch(struct kt_queue *q, size_t bytes)
     }
     cudaFree(q->scratch);
     q->scratch = grown;
+    q->stats.bytes_workspace += bytes - q->scratch_bytes;
     q->scratch_bytes = bytes;
     q->stats.allocs++;
     return grown;
@@ -122,6 +123,9 @@ static int create(struct kt_queue **q, const struct kt_queue_params *p, int bf16
     if (rc == 0) {
         rc = open_attention(made);
     }
+    made->stats.bytes_workspace = KTC_LT_WORKSPACE + made->scratch_bytes;
+    made->stats.bytes_workspace += made->attention_work ? ktc_attention_work_bytes() : 0;
+    made->stats.bytes_workspace += made->ones ? KTC_ATTENTION_CHANNELS * sizeof(float) : 0;
     if (rc < 0) {
         ktc_queue_destroy(&made);
         return rc;

@@ -14,9 +14,9 @@
 static const char usage[] = "simulate [options]";
 
 struct simulate {
-    int devices, sessions, places, seed, steps, all, fit, sessions_given;
+    int devices, sessions, places, seed, steps, all, fit, no_preview;
     double seconds, pause_from, pause_to, jitter, stay;
-    const char *costs, *policy, *cut, *json, *replay;
+    const char *costs, *policy, *cut, *recache, *json, *replay;
 };
 
 /* ---- the policy's fields by name ---- */
@@ -110,6 +110,25 @@ static int parse_cut(enum kt_cut *cut, const char *word)
     return -EINVAL;
 }
 
+static int parse_recache(int *recache, const char *word)
+{
+    char *end;
+    long latents = strtol(word, &end, 10);
+    if (strcmp(word, "full") == 0 || strcmp(word, "checkpoint") == 0) {
+        *recache = word[0] == 'f' ? KT_RECACHE_FULL : KT_RECACHE_CHECKPOINT;
+        return 0;
+    }
+    if (*end || latents < 1 || latents > 64) {
+        fprintf(stderr,
+                "kinetype simulate: --recache: expected full, checkpoint or latents from 1 to 64, "
+                "found '%s'\n",
+                word);
+        return -EINVAL;
+    }
+    *recache = (int)latents;
+    return 0;
+}
+
 static const struct kt_sim_costs *find_costs(const char *name)
 {
     const struct kt_sim_costs *c = kt_sim_costs_find(name);
@@ -141,18 +160,24 @@ static int fill(const struct simulate *o, struct kt_sim_params *p)
     p->stay_s = (struct kt_sim_span){0.5 * o->stay, 1.5 * o->stay};
     p->door = o->all ? KT_SIM_DOOR_ALL : KT_SIM_DOOR_BOARD;
     int rc = parse_policy(&p->policy, o->policy);
-    return rc < 0 ? rc : parse_cut(&p->cut, o->cut);
+    p->settings.preview = !o->no_preview;
+    rc = rc < 0 ? rc : parse_cut(&p->cut, o->cut);
+    return rc < 0 ? rc : parse_recache(&p->recache, o->recache);
 }
 
 /* ---- results ---- */
 
-static void print_latency(const char *name, const struct kt_sim_report *r, int hit)
+static void print_percentiles(const char *name, struct kt_sim_percentiles s)
 {
-    struct kt_sim_percentiles s = kt_sim_latency(r, hit, 0, 1e9, 0);
     if (s.n > 0) {
         printf("  %-8s %7zu   p50 %6.0f   p95 %6.0f   p99 %6.0f ms\n", name, s.n, s.p50, s.p95,
                s.p99);
     }
+}
+
+static void print_latency(const char *name, const struct kt_sim_report *r, int hit)
+{
+    print_percentiles(name, kt_sim_latency(r, hit, 0, 1e9, 0));
 }
 
 static void print_report(const struct kt_sim_params *p, const struct kt_sim_report *r)
@@ -173,6 +198,7 @@ static void print_report(const struct kt_sim_params *p, const struct kt_sim_repo
     print_latency("ready", r, 2);
     print_latency("begun", r, 1);
     print_latency("cold", r, 0);
+    print_percentiles("preview", kt_sim_preview_latency(r));
     printf("  device   %6.1f %% in use, %.1f %% of that wasted; pages %d of %d\n",
            100 * r->busy_ms / r->device_ms, 100 * kt_sim_waste(r), r->pages_used_max, r->pages_max);
     if (r->faults.first[0]) {
@@ -273,7 +299,8 @@ int kt_command_simulate(int argc, char **argv)
                          .jitter = 0.05,
                          .costs = "h200-fp8",
                          .policy = "default",
-                         .cut = "now"};
+                         .cut = "now",
+                         .recache = "full"};
     struct kt_sim_params p;
     const struct kt_option options[] = {
         {"devices", KT_OPTION_INT, &o.devices, 1, 100000, "devices (1)"},
@@ -283,6 +310,8 @@ int kt_command_simulate(int argc, char **argv)
         {"costs", KT_OPTION_TEXT, &o.costs, 0, 0, "what work costs (h200-fp8); 'list' lists them"},
         {"policy", KT_OPTION_TEXT, &o.policy, 0, 0, "default, fifo, or field=value,..."},
         {"cut", KT_OPTION_TEXT, &o.cut, 0, 0, "now (default), latent or block"},
+        {"recache", KT_OPTION_TEXT, &o.recache, 0, 0, "full (default), checkpoint or latents"},
+        {"no-preview", KT_OPTION_FLAG, &o.no_preview, 0, 0, "nothing shows before the pictures"},
         {"steps", KT_OPTION_INT, &o.steps, 0, 4, "per block; 0: automatic"},
         {"pause-from", KT_OPTION_NUMBER, &o.pause_from, 0, 1e6, "ms before Enter, at least (200)"},
         {"pause-to", KT_OPTION_NUMBER, &o.pause_to, 0, 1e6, "at most (1500)"},

@@ -64,6 +64,8 @@ struct kt_sim_sink {
                      int count);
     void (*applied)(void *arg, int device, int session, double now, const struct kt_job *promote,
                     uint32_t epoch, uint32_t revision);
+    /* A first idea of a revision that is being made. */
+    void (*preview)(void *arg, int device, int session, double now, uint32_t revision);
     void (*closed)(void *arg, int device, int session, double now);
 };
 

@@ -345,6 +345,9 @@ void kt_sim_deliver(struct kt_sim_device *d, double now, const struct kt_job *jo
     if (r->rc == 0 && job->kind == KT_JOB_DECODE) {
         deliver_decoded(d, now, job, r);
     }
+    if (r->rc == 0 && job->kind == KT_JOB_PREVIEW) {
+        d->p.sink.preview(d->p.sink.arg, d->p.id, job->session, now, t->wish.revision);
+    }
     if (r->rc < 0 && r->rc != -EINVAL && job->kind != KT_JOB_TEXT && job->kind != KT_JOB_CUT) {
         drop(d, t); /* the track is given up */
     }

@@ -34,8 +34,8 @@ struct kt_sim_session {
     double last_heard_ms;
     struct kt_sim_entered {
         uint32_t revision;
-        int hit; /* -1: not applied yet */
-        double at_ms, pause_ms;
+        int hit;                               /* -1: not applied yet */
+        double at_ms, pause_ms, preview_at_ms; /* infinity: no preview */
     } entered[KT_SIM_ENTERED_MAX];
     int entered_count;
     double arrived_ms, let_in_ms, last_shown_ms, still_since_ms, warm_ms;

@@ -22,26 +22,54 @@ static double quantile(const double *sorted, size_t n, double q)
     return n ? sorted[i ? i - 1 : 0] : 0;
 }
 
+/* Sorts `values`. */
+static struct kt_sim_percentiles percentiles(double *values, size_t n)
+{
+    struct kt_sim_percentiles p = {.n = n};
+    double sum = 0;
+    qsort(values, n, sizeof(*values), by_value);
+    for (size_t i = 0; i < n; i++) {
+        sum += values[i];
+    }
+    p.p50 = quantile(values, n, 0.50);
+    p.p95 = quantile(values, n, 0.95);
+    p.p99 = quantile(values, n, 0.99);
+    p.mean = n ? sum / (double)n : 0;
+    return p;
+}
+
 struct kt_sim_percentiles kt_sim_latency(const struct kt_sim_report *r, int hit, double low,
                                          double high, int received)
 {
-    struct kt_sim_percentiles p = {0};
-    double *values = malloc((r->sample_count + 1) * sizeof(*values)), sum = 0;
+    double *values = malloc((r->sample_count + 1) * sizeof(*values));
+    size_t n = 0;
     if (!values) {
-        return p;
+        return (struct kt_sim_percentiles){0};
     }
     for (size_t i = 0; i < r->sample_count; i++) {
         const struct kt_sim_sample *s = &r->samples[i];
         if (is_of(s, hit) && s->pause_ms >= low && s->pause_ms < high) {
-            values[p.n++] = received ? s->received_ms : s->shown_ms;
-            sum += values[p.n - 1];
+            values[n++] = received ? s->received_ms : s->shown_ms;
         }
     }
-    qsort(values, p.n, sizeof(*values), by_value);
-    p.p50 = quantile(values, p.n, 0.50);
-    p.p95 = quantile(values, p.n, 0.95);
-    p.p99 = quantile(values, p.n, 0.99);
-    p.mean = p.n ? sum / (double)p.n : 0;
+    struct kt_sim_percentiles p = percentiles(values, n);
+    free(values);
+    return p;
+}
+
+struct kt_sim_percentiles kt_sim_preview_latency(const struct kt_sim_report *r)
+{
+    double *values = malloc((r->sample_count + 1) * sizeof(*values));
+    size_t n = 0;
+    if (!values) {
+        return (struct kt_sim_percentiles){0};
+    }
+    for (size_t i = 0; i < r->sample_count; i++) {
+        if (r->samples[i].preview_ms >= 0) {
+            values[n++] = r->samples[i].preview_ms;
+        }
+    }
+    struct kt_sim_percentiles p = percentiles(values, n);
     free(values);
     return p;
 }
@@ -86,6 +114,13 @@ static json_t *latency_json(const struct kt_sim_report *r, int hit, double low, 
                      milliseconds(v.p95), "p99", milliseconds(v.p99));
 }
 
+static json_t *preview_json(const struct kt_sim_report *r)
+{
+    struct kt_sim_percentiles s = kt_sim_preview_latency(r);
+    return json_pack("{s:I,s:{s:o,s:o,s:o}}", "n", (json_int_t)s.n, "shown_ms", "p50",
+                     milliseconds(s.p50), "p95", milliseconds(s.p95), "p99", milliseconds(s.p99));
+}
+
 static json_t *by_pause(const struct kt_sim_report *r)
 {
     static const double edges[] = {0, 200, 500, 800, 1100, 1500, 1e9};
@@ -116,11 +151,12 @@ static json_t *policy_json(const struct kt_policy *p)
 
 static json_t *world_json(const struct kt_sim_params *p)
 {
-    return json_pack("{s:i,s:i,s:f,s:I,s:s,s:i,s:f,s:f,s:i,s:o}", "devices", p->devices, "sessions",
-                     p->sessions, "seconds", p->seconds, "seed", (json_int_t)p->seed, "costs",
-                     p->costs.name, "steps", p->settings.steps, "pause_ms_from",
+    return json_pack("{s:i,s:i,s:f,s:I,s:s,s:i,s:f,s:f,s:i,s:i,s:b,s:o}", "devices", p->devices,
+                     "sessions", p->sessions, "seconds", p->seconds, "seed", (json_int_t)p->seed,
+                     "costs", p->costs.name, "steps", p->settings.steps, "pause_ms_from",
                      p->people.enter_ms.low, "pause_ms_to", p->people.enter_ms.high, "cut",
-                     (int)p->cut, "policy", policy_json(&p->policy));
+                     (int)p->cut, "recache", p->recache, "preview", p->settings.preview, "policy",
+                     policy_json(&p->policy));
 }
 
 static json_t *sessions_json(const struct kt_sim_report *r)
@@ -197,11 +233,12 @@ static json_t *faults_json(const struct kt_sim_report *r)
 
 json_t *kt_sim_report_json(const struct kt_sim_params *p, const struct kt_sim_report *r)
 {
-    return json_pack("{s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:o,s:o,s:I}", "world",
+    return json_pack("{s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:o,s:o,s:I}", "world",
                      world_json(p), "sessions", sessions_json(r), "commits", commits_json(r),
                      "enter_to_picture", "all", latency_json(r, KT_SIM_ANY_HIT, 0, 1e9), "drafted",
                      latency_json(r, KT_SIM_DRAFTED, 0, 1e9), "ready", latency_json(r, 2, 0, 1e9),
                      "begun", latency_json(r, 1, 0, 1e9), "cold", latency_json(r, 0, 0, 1e9),
-                     "by_pause", by_pause(r), "video", video_json(r), "device", device_json(p, r),
-                     "faults", faults_json(r), "events", (json_int_t)r->events);
+                     "preview", preview_json(r), "by_pause", by_pause(r), "video", video_json(r),
+                     "device", device_json(p, r), "faults", faults_json(r), "events",
+                     (json_int_t)r->events);
 }

@@ -19,6 +19,8 @@ enum { KT_SIM_ANY_HIT = -1, KT_SIM_DRAFTED = -2 }; /* DRAFTED: ready or begun at
  * pauses before Enter from [low, high). Sorts nothing of the report's. */
 struct kt_sim_percentiles kt_sim_latency(const struct kt_sim_report *r, int hit, double low,
                                          double high, int received);
+/* Of Enter to its preview, for cold commits that had one. */
+struct kt_sim_percentiles kt_sim_preview_latency(const struct kt_sim_report *r);
 /* Share of the commits that were shown whose branch was ready at Enter. */
 double kt_sim_hit_rate(const struct kt_sim_report *r);
 /* Of device time whose fate is known. */

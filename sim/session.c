@@ -77,6 +77,12 @@ static void send(struct kt_sim_world *w, int who)
     plan_send(w, who);
 }
 
+/* A preview that comes after the pictures is not shown. */
+static float preview_ms(const struct kt_sim_entered *e, const struct kt_sim_picture *p)
+{
+    return e->preview_at_ms < p->shown_ms ? (float)(e->preview_at_ms - e->at_ms) : -1;
+}
+
 static void take_sample(struct kt_sim_world *w, const struct kt_sim_entered *e,
                         const struct kt_sim_picture *p)
 {
@@ -95,6 +101,7 @@ static void take_sample(struct kt_sim_world *w, const struct kt_sim_entered *e,
         (struct kt_sim_sample){.shown_ms = (float)(p->shown_ms - e->at_ms),
                                .received_ms = (float)(p->received_ms - e->at_ms),
                                .pause_ms = (float)e->pause_ms,
+                               .preview_ms = preview_ms(e, p),
                                .hit = (uint8_t)e->hit};
 }
 
@@ -164,6 +171,7 @@ static struct kt_wish wish_of(const struct kt_sim_world *w, const struct kt_sim_
 {
     struct kt_wish wish = {.revision = s->person.revision,
                            .cut = w->p->cut,
+                           .recache = w->p->recache,
                            .at = -1,
                            .from = -1,
                            .seed = s->stream_seed};
@@ -192,8 +200,11 @@ static void note_entered(struct kt_sim_world *w, struct kt_sim_session *s, doubl
         s->entered_count--;
         w->r->starved++;
     }
-    s->entered[s->entered_count++] = (struct kt_sim_entered){
-        .revision = s->person.revision, .hit = -1, .at_ms = w->now, .pause_ms = pause_ms};
+    s->entered[s->entered_count++] = (struct kt_sim_entered){.revision = s->person.revision,
+                                                             .hit = -1,
+                                                             .at_ms = w->now,
+                                                             .pause_ms = pause_ms,
+                                                             .preview_at_ms = INFINITY};
     w->r->commits++;
 }
 
@@ -413,13 +424,31 @@ static void on_applied(void *arg, int lane, int slot, double now, const struct k
     }
 }
 
+/* A preview is sent at once and shown when it comes. */
+static void on_preview(void *arg, int lane, int slot, double now, uint32_t revision)
+{
+    struct kt_sim_world *w = arg;
+    int who = session_at(w, lane, slot);
+    if (who < 0) {
+        return;
+    }
+    struct kt_sim_session *s = &w->sessions[who];
+    const struct kt_sim_network *n = &s->viewer.net;
+    for (int i = 0; i < s->entered_count; i++) {
+        if (s->entered[i].revision == revision && s->entered[i].preview_at_ms == INFINITY) {
+            s->entered[i].preview_at_ms = now + n->encode_ms + n->down_ms +
+                                          kt_sim_random_between(&s->random, 0, n->jitter_ms);
+        }
+    }
+}
+
 static void on_closed(void *arg, int lane, int slot, double now)
 {
     kt_sim_door_left(arg, lane, slot);
 }
 
 const struct kt_sim_sink kt_sim_session_sink = {
-    .pictures = on_pictures, .applied = on_applied, .closed = on_closed};
+    .pictures = on_pictures, .applied = on_applied, .preview = on_preview, .closed = on_closed};
 
 /* ---- the end ---- */
 

@@ -23,7 +23,7 @@ void kt_sim_params_default(struct kt_sim_params *p, const struct kt_sim_costs *c
         .seed = 1,
         .costs = *costs,
         .jitter = 0.05,
-        .settings = {.drafts = 1, .depth = -1, .preview = 0},
+        .settings = {.drafts = 1, .depth = -1, .preview = 1},
         .cut = KT_CUT_NOW,
         .net = {.up_ms = 10,
                 .down_ms = 10,

@@ -25,6 +25,7 @@ struct kt_sim_params {
     struct kt_policy policy;
     struct kt_session_settings settings; /* {0}: automatic steps, drafts by policy */
     enum kt_cut cut;
+    int recache; /* as kt_wish.recache */
     struct kt_sim_people people;
     struct kt_sim_network net;
     double net_spread; /* each session's delays are these times 1 - spread .. 1 + spread */
@@ -41,6 +42,7 @@ void kt_sim_params_default(struct kt_sim_params *p, const struct kt_sim_costs *c
 struct kt_sim_sample {           /* one Enter that was shown */
     float shown_ms, received_ms; /* since Enter */
     float pause_ms;              /* before Enter */
+    float preview_ms;            /* its preview was there, since Enter; negative: it had none */
     uint8_t hit;                 /* 2 ready, 1 begun, 0 cold */
 };
 

@@ -90,6 +90,8 @@ static void draw_world(struct kt_sim_params *p, uint64_t number)
     p->seconds = kt_sim_random_between(&r, 8, 40);
     p->jitter = kt_sim_random_between(&r, 0, 0.3);
     p->cut = (enum kt_cut)kt_sim_random_below(&r, 3);
+    p->recache = kt_sim_random_below(&r, 4) * 3;
+    p->settings.preview = kt_sim_random_below(&r, 2);
     p->settings.steps = kt_sim_random_below(&r, 5);
     p->door = kt_sim_random_below(&r, 2) ? KT_SIM_DOOR_ALL : KT_SIM_DOOR_BOARD;
     p->stay_s = kt_sim_random_below(&r, 2) ? (struct kt_sim_span){2, 15} : (struct kt_sim_span){0};
@@ -259,6 +261,31 @@ static void test_ten_thousand_sessions(void **state)
     kt_sim_report_finish(&r);
 }
 
+/* Half of what a cold commit waits for its preview is the recache: without six of nine latents both
+ * preview and picture come earlier by what those cost. */
+static void test_shorter_recache_shows_sooner(void **state)
+{
+    double preview[2], picture[2];
+    struct kt_sim_params p;
+    kt_sim_params_default(&p, kt_sim_costs_find("h200-fp8"));
+    p.policy.drafts = 0;
+    p.seconds = 900;
+    for (int i = 0; i < 2; i++) {
+        struct kt_sim_report r;
+        p.recache = i ? 3 : KT_RECACHE_FULL;
+        run(&p, &r);
+        struct kt_sim_percentiles first = kt_sim_preview_latency(&r);
+        assert_true(first.n > 0 && first.n == r.sample_count); /* none without */
+        preview[i] = first.p50;
+        picture[i] = kt_sim_latency(&r, 0, 0, 1e9, 0).p50;
+        kt_sim_report_finish(&r);
+    }
+    double saved = 6 * p.costs.recache_ms;
+    assert_true(preview[0] < picture[0] && preview[1] < picture[1]);
+    assert_true(preview[0] - preview[1] > 0.9 * saved && preview[0] - preview[1] < 1.1 * saved);
+    assert_true(picture[0] - picture[1] > 0.9 * saved && picture[0] - picture[1] < 1.1 * saved);
+}
+
 /* ---- every property can fail ---- */
 
 static uint64_t count_broken(const struct kt_sim_hooks *mutant, const char *as)
@@ -318,6 +345,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_same_seed_same_report),
         cmocka_unit_test(test_deadlines_are_met_when_feasible),
         cmocka_unit_test(test_ten_thousand_sessions),
+        cmocka_unit_test(test_shorter_recache_shows_sooner),
         cmocka_unit_test(test_mutants_are_found),
         cmocka_unit_test(test_lazy_mutant_makes_holes),
         cmocka_unit_test(test_moody_mutant_differs),

@@ -20,13 +20,14 @@ enum key_type {
     KEY_SEED,
     KEY_CODECS,
     KEY_PRECISION,
+    KEY_RECACHE,
     KEY_LOG
 };
 
 struct key {
     const char *name;
     enum key_type type;
-    int min, max; /* KEY_INT: value; KEY_STRING, KEY_PATH: bytes */
+    int min, max; /* KEY_INT, KEY_RECACHE: value; KEY_STRING, KEY_PATH: bytes */
     size_t offset;
     const char *option; /* on the command line, or NULL */
 };
@@ -58,6 +59,7 @@ static const struct key keys[] = {
     {"text_after_ms", KEY_INT, 0, 10000, AT(text_after_ms), NULL},
     {"draft_after_ms", KEY_INT, 0, 10000, AT(draft_after_ms), NULL},
     {"preview", KEY_BOOL, 0, 0, AT(preview), NULL},
+    {"recache", KEY_RECACHE, 1, KT_WINDOW_LIMIT, AT(recache), "--recache"},
     {"speculation_depth", KEY_INT, 0, KT_DEPTH_LIMIT, AT(speculation_depth), NULL},
     {"checkpoint_every_latents", KEY_INT, 0, 4096, AT(checkpoint_every_latents), NULL},
     {"archive_mib", KEY_INT, 0, 1 << 20, AT(archive_mib), NULL},
@@ -87,6 +89,7 @@ void kt_serve_config_init(struct kt_serve_config *c)
     c->connections_max = 64;
     c->decode_lead_latents = 2;
     c->drafts = c->preview = 1;
+    c->recache = KT_CHANGE_FULL;
     c->text_after_ms = 40;
     c->draft_after_ms = 220;
     c->speculation_depth = 1;
@@ -246,6 +249,29 @@ static int set_precision(struct kt_serve_config *c, const struct key *k, const j
     return 0;
 }
 
+/* In the protocol's words. */
+static int set_recache(struct kt_serve_config *c, const struct key *k, const json_t *v,
+                       const struct place *p, struct kt_error *err)
+{
+    const char *s = json_string_value(v);
+    const int full = s && strcmp(s, "full") == 0;
+    char expected[64], found[32] = "something else";
+    if (full || (s && strcmp(s, "checkpoint") == 0)) {
+        c->recache = full ? KT_CHANGE_FULL : KT_CHANGE_CHECKPOINT;
+        return 0;
+    }
+    if (json_is_integer(v) && json_integer_value(v) >= k->min && json_integer_value(v) <= k->max) {
+        c->recache = (int)json_integer_value(v);
+        return 0;
+    }
+    if (json_is_integer(v)) {
+        snprintf(found, sizeof(found), "%lld", (long long)json_integer_value(v));
+    }
+    snprintf(expected, sizeof(expected), "\"full\", \"checkpoint\" or latents from %d to %d",
+             k->min, k->max);
+    return refuse(p, k, expected, s ? s : found, err);
+}
+
 static int set_log(struct kt_serve_config *c, const struct key *k, const json_t *v,
                    const struct place *p, struct kt_error *err)
 {
@@ -265,7 +291,8 @@ typedef int (*set_fn)(struct kt_serve_config *, const struct key *, const json_t
 static const set_fn setters[] = {
     [KEY_INT] = set_int,       [KEY_BOOL] = set_bool,           [KEY_STRING] = set_string,
     [KEY_PATH] = set_string,   [KEY_NAMES] = set_names,         [KEY_SEED] = set_seed,
-    [KEY_CODECS] = set_codecs, [KEY_PRECISION] = set_precision, [KEY_LOG] = set_log,
+    [KEY_CODECS] = set_codecs, [KEY_PRECISION] = set_precision, [KEY_RECACHE] = set_recache,
+    [KEY_LOG] = set_log,
 };
 
 /* ---- the file ---- */
@@ -378,7 +405,7 @@ static int set_option(struct kt_serve_config *c, const struct key *k, const char
     json_t *v = NULL;
     if (k->type == KEY_BOOL) {
         v = json_true();
-    } else if (k->type == KEY_INT) {
+    } else if (k->type == KEY_INT || k->type == KEY_RECACHE) {
         char *end;
         errno = 0;
         const long long x = strtoll(text, &end, 10);

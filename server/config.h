@@ -28,6 +28,7 @@ struct kt_serve_config {
     char prompt[KT_TEXT_BYTES_MAX + 1]; /* what plays before anybody typed; "" for nothing */
     int decode_lead_latents;
     int drafts, preview;                  /* what sessions start with; both can be switched */
+    int recache;                          /* likewise: latents, or KT_CHANGE_* */
     int text_after_ms, draft_after_ms;    /* pause in typing before the text is encoded, drawn */
     int speculation_depth;                /* blocks */
     int checkpoint_every_latents;         /* 0: none */

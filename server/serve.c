@@ -91,6 +91,10 @@ static int open_model(struct server *s, struct kt_error *err)
     s->live.steps_max = s->live.model->sampler.steps;
     const int window = s->live.model->sampler.local_attn_size;
     s->live.window = window > 0 && window < KT_WINDOW_LIMIT ? window : KT_WINDOW_LIMIT;
+    if (c->recache != KT_CHANGE_CHECKPOINT && c->recache > s->live.window) {
+        return kt_fail(err, -EINVAL, "recache: expected at most the model's window, %d, found %d",
+                       s->live.window, c->recache);
+    }
     if (s->live.video.width < 2 || s->live.video.fps < 1) {
         return kt_fail(err, -EBADMSG, "%s: has no video size or rate; expected a model with a VAE",
                        c->model);
@@ -305,6 +309,7 @@ static void choose_policy(struct server *s)
     s->live.settings.draft = c->drafts;
     s->live.settings.preview = c->preview;
     s->live.settings.depth = c->speculation_depth;
+    s->live.settings.change.recache = c->recache;
 }
 
 static void help(void)
@@ -316,7 +321,7 @@ static void help(void)
            "  --listen IP    --port N       --token TEXT   --sessions N\n"
            "  --steps N      --seed N       --prompt TEXT  --log LEVEL\n"
            "  --metrics-listen IP           --metrics-port N\n"
-           "  --decision-log FILE\n"
+           "  --decision-log FILE           --recache N\n"
            "  --window N     --tiny-vae     --random       --checkpoints N\n\n"
            "It binds 127.0.0.1; any other address needs --listen and a token. SIGINT and SIGTERM\n"
            "stop it in order.\n");

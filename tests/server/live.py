@@ -768,6 +768,16 @@ class Changes(Case):
         s.pop("type")
         self.assertEqual(w["settings"], s)  # kept while it slept
 
+    def test_recache_as_the_server_is_set(self):
+        server = Server("--prompt", "a red circle", "--recache", "6")
+        c = Client(server.port)
+        self.assertEqual(c.hello()["settings"]["recache"], 6)
+        c.close()
+        server.stop()
+        status, text = run("--model", "/tmp", "--web", "", "--port", "0", "--recache", "13")
+        self.assertEqual(status, 1)
+        self.assertIn("recache: expected at most the model's window, 12, found 13", text)
+
     def test_cuts_that_follow(self):
         c = self.open()
         last = c.picture()

@@ -56,6 +56,7 @@ static void gpu_file_is_good(void **state)
     assert_int_equal(kt_serve_config_check(&config, &err), 0);
     assert_string_equal(config.device, "cuda");
     assert_int_equal(config.precision, KT_PRECISION_BF16);
+    assert_int_equal(config.recache, 3);
 }
 
 static void demo_file_is_good(void **state)
@@ -74,6 +75,8 @@ static void demo_file_is_good(void **state)
     assert_int_equal(config.queue_max, defaults.queue_max);
     assert_int_equal(config.drafts, defaults.drafts);
     assert_int_equal(config.preview, defaults.preview);
+    assert_int_equal(config.recache, defaults.recache);
+    assert_int_equal(defaults.recache, KT_CHANGE_FULL);
     assert_int_equal(config.text_after_ms, defaults.text_after_ms);
     assert_int_equal(config.draft_after_ms, defaults.draft_after_ms);
     assert_int_equal(config.speculation_depth, defaults.speculation_depth);
@@ -136,6 +139,11 @@ static void wrong_values_are_named(void **state)
         {"{\"model\": \"\"}", "model: expected a string"},
         {"{\"drafts\": 1}", "drafts: expected true or false"},
         {"{\"preview\": \"yes\"}", "preview: expected true or false"},
+        {"{\"recache\": 0}",
+         "recache: expected \"full\", \"checkpoint\" or latents from 1 to 1024, found 0"},
+        {"{\"recache\": 1025}", "from 1 to 1024, found 1025"},
+        {"{\"recache\": \"all\"}", "found all"},
+        {"{\"recache\": true}", "found something else"},
         {"{\"speculation_depth\": 5}",
          "speculation_depth: expected an integer from 0 to 4, found 5"},
         {"{\"draft_after_ms\": -1}", "draft_after_ms: expected an integer"},
@@ -175,6 +183,20 @@ static void command_line_wins(void **state)
     assert_int_equal(config.port, 2);
     assert_int_equal(config.sessions_max, 3);
     assert_int_equal(config.log, KT_LOG_ERROR);
+}
+
+static void recache_is_a_word_or_a_number(void **state)
+{
+    assert_int_equal(load("{\"recache\": 6}"), 0);
+    assert_int_equal(config.recache, 6);
+    assert_int_equal(arguments(2, "--recache", "checkpoint"), 0);
+    assert_int_equal(config.recache, KT_CHANGE_CHECKPOINT);
+    assert_int_equal(arguments(2, "--recache", "3"), 0);
+    assert_int_equal(config.recache, 3);
+    assert_int_equal(arguments(2, "--recache", "full"), 0);
+    assert_int_equal(config.recache, KT_CHANGE_FULL);
+    assert_int_equal(arguments(2, "--recache", "some"), -EINVAL);
+    assert_says("--recache: expected \"full\", \"checkpoint\" or latents");
 }
 
 static void flags_take_no_value(void **state)
@@ -227,6 +249,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(unknown_key_names_the_nearest, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_values_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(command_line_wins, setup, teardown),
+        cmocka_unit_test_setup_teardown(recache_is_a_word_or_a_number, setup, teardown),
         cmocka_unit_test_setup_teardown(flags_take_no_value, setup, teardown),
         cmocka_unit_test_setup_teardown(command_line_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(others_need_a_token, setup, teardown),

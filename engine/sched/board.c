@@ -370,6 +370,17 @@ static double unseen_ms(const struct kt_board *b, const struct kt_place *s, int6
     return ms + (decoded > 0 ? (double)decoded * b->costs.decode_ms : 0);
 }
 
+/* Checkpoints of what LIVE was go on being good up to the cut. */
+static void cut_checkpoints(struct kt_board *b, const struct kt_place *s)
+{
+    for (int i = 0; i < b->p.checkpoints_max; i++) {
+        struct kt_checkpoint *c = &b->checkpoints[i];
+        if (&b->places[c->session] == s && c->ours > s->next.cut) {
+            c->ours = s->next.cut;
+        }
+    }
+}
+
 static void promote(struct kt_board *b, struct kt_place *s, double now, const struct kt_job *job)
 {
     int64_t skipped = kt_board_latent_of(b, job->frame) - s->next.cut;
@@ -380,6 +391,7 @@ static void promote(struct kt_board *b, struct kt_place *s, double now, const st
         b->counters.wasted_ms += (double)skipped * block_ms(b, s->next.steps) / b->p.block_latents;
     }
     b->counters.promotions++;
+    cut_checkpoints(b, s);
     s->live = s->next;
     s->live_key = s->making.wish.key;
     s->next = (struct kt_track_state){0};
@@ -435,6 +447,7 @@ static void done_checkpoint(struct kt_board *b, const struct kt_job *job, int fa
                                                        .latents = s->live.latents,
                                                        .decoded = s->live.decoded,
                                                        .floor = s->live.floor,
+                                                       .ours = s->live.latents,
                                                        .stamp = ++b->stamp};
     s->checkpoint = s->live.latents;
 }

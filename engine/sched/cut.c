@@ -7,7 +7,7 @@ static int checkpoint_for(const struct kt_board *b, int from, int64_t at)
     int best = -1;
     for (int i = 0; i < b->p.checkpoints_max; i++) {
         const struct kt_checkpoint *c = &b->checkpoints[i];
-        if (c->used && c->session == from && c->latents >= at && c->floor <= at &&
+        if (c->used && c->session == from && c->latents >= at && c->ours >= at && c->floor <= at &&
             c->decoded <= at && /* it holds no older tail */
             c->latents - at <= b->p.slack &&
             (best < 0 || c->latents < b->checkpoints[best].latents)) {

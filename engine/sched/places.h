@@ -46,6 +46,7 @@ struct kt_place {
 struct kt_checkpoint {
     int used, session;
     int64_t latents, decoded, floor;
+    int64_t ours; /* latents before it are still the session's stream: a cut replaced the others */
     uint64_t stamp;
 };
 

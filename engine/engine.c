@@ -14,8 +14,6 @@ enum {
     KT_CONTEXTS_DEFAULT = 16,
     KT_UNBOUNDED_DEFAULT = 64,
     KT_TAILS_DEFAULT = 6, /* decode lead 2 + send lead 2, and the state before and after */
-    KT_SLACK_BLOCKS = 3,  /* playhead to the newest latent: send lead 2, decode lead 2, a block
-                             ahead of that; and one more */
 };
 
 static int open_weights(struct kt_safetensors **st, const struct kt_engine *e, const char *dir,

@@ -182,13 +182,14 @@ static json_t *video_json(const struct kt_sim_report *r)
 {
     double minutes = r->playing_ms / 60000;
     return json_pack(
-        "{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:I,s:o}", "pictures", (json_int_t)r->pictures, "holes",
-        (json_int_t)r->holes, "sessions_with_holes", (json_int_t)r->holey_sessions,
+        "{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:I}", "pictures", (json_int_t)r->pictures,
+        "holes", (json_int_t)r->holes, "sessions_with_holes", (json_int_t)r->holey_sessions,
         "holes_per_minute", share(minutes > 0 ? (double)r->holes / minutes : 0), "hole_ms",
         milliseconds(r->hole_ms), "hole_max_ms", milliseconds(r->hole_max_ms), "slow",
         share(r->playing_ms > 0 ? r->slow_ms / r->playing_ms : 0), "stale", (json_int_t)r->stale,
         "sent_and_replaced", (json_int_t)r->unshown, "jump_frames_mean",
-        share(r->flushes ? (double)r->jump_frames / (double)r->flushes : 0));
+        share(r->flushes ? (double)r->jump_frames / (double)r->flushes : 0), "jump_frames_max",
+        (json_int_t)r->jump_max);
 }
 
 /* What the pages and tails of one device take at the costs' resolution. */

@@ -403,7 +403,9 @@ static void on_applied(void *arg, int lane, int slot, double now, const struct k
     struct kt_sim_session *s = &w->sessions[who];
     if (promote->flush && s->viewer.shown_any && promote->frame > s->viewer.shown.frame) {
         show(w, s);
-        w->r->jump_frames += promote->frame - s->viewer.shown.frame - 1;
+        int64_t jump = promote->frame - s->viewer.shown.frame - 1;
+        w->r->jump_frames += jump;
+        w->r->jump_max = jump > w->r->jump_max ? jump : w->r->jump_max;
         w->r->flushes++;
     }
     int freed = kt_sim_viewer_applied(&s->viewer, epoch, revision, promote->frame, promote->flush);

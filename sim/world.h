@@ -55,6 +55,7 @@ struct kt_sim_report {
     size_t sample_count, sample_cap;
     uint64_t commits, applied, overtaken, open_commits; /* open: neither, at the end */
     uint64_t hits, warm, cold;                          /* of applied ones */
+    int64_t jump_max;                                   /* of one of them */
     int64_t jump_frames; /* that cuts at the playhead skipped of the stream, in all */
     uint64_t flushes;
     uint64_t pictures, holes, holey_sessions, stale, backwards, unshown;

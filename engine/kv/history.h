@@ -11,9 +11,11 @@
 
 enum {
     KT_SINK_MAX = 16,
-    KT_SLOTS_MAX = 256, /* window, or the cap of an unbounded one */
-    KT_SLACK_MAX = 16,  /* pages kept beyond the window, so that a stream can be rewound */
-    KT_TAILS_KEPT = 12, /* VAE tails kept at undecided positions */
+    KT_SLOTS_MAX = 256,  /* window, or the cap of an unbounded one */
+    KT_SLACK_BLOCKS = 3, /* playhead to the newest latent: send lead 2, decode lead 2, a block
+                            ahead of that; and one more */
+    KT_SLACK_MAX = 16,   /* pages kept beyond the window, so that a stream can be rewound */
+    KT_TAILS_KEPT = 12,  /* VAE tails kept at undecided positions */
 };
 
 struct kt_window_shape {

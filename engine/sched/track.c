@@ -24,9 +24,15 @@ static double lead_max_ms(const struct kt_board *b)
     return b->p.policy.decode_lead * b->p.frames_per_latent * 1000.0 / b->p.fps;
 }
 
+/* How far ahead LIVE is made. A block ahead must leave the playhead within reach of a cut (slack:
+ * of three blocks one is for what lies sent and decoded), or the picture would jump by the
+ * difference.
+ */
 static int depth_latents(const struct kt_board *b, const struct kt_place *s)
 {
     int depth = s->settings.depth >= 0 ? s->settings.depth : b->p.policy.depth;
+    int reach = b->p.slack / b->p.block_latents - 1;
+    depth = depth < reach ? depth : reach;
     return depth > 0 ? depth * b->p.block_latents : 1;
 }
 

@@ -69,7 +69,8 @@ int kt_place_makes(const struct kt_place *s, const struct kt_wanted *w)
 /* Old pictures before the cut that still have to be shown (a cut that does not flush), or NONE. */
 static struct kt_job decode_up_to_cut(const struct kt_choice *o, const struct kt_place *s)
 {
-    return s->live.there && s->live.decoded < s->next.cut && s->live.decoded < s->live.latents &&
+    return s->live.there && s->live.decoded < kt_place_takeover(o->b, s) &&
+                   s->live.decoded < s->live.latents &&
                    o->r->frames_free >= o->b->p.frames_per_latent
                ? kt_job_of(o->b, s, KT_JOB_DECODE, KT_TRACK_LIVE)
                : kt_no_job;
@@ -80,8 +81,9 @@ static struct kt_job committed_job(const struct kt_choice *o, const struct kt_pl
 {
     const struct kt_board *b = o->b;
     const struct kt_wanted *w = &s->commit;
-    if (s->next.there && s->making_committed && kt_place_ready(s)) {
-        return decode_up_to_cut(o, s); /* else it would have been promoted */
+    if (s->next.there && s->making_committed && kt_place_ready(s)) { /* not promoted yet */
+        return s->next.decoded > kt_place_takeover(b, s) ? decode_up_to_cut(o, s)
+                                                         : kt_track_next_job(o, s);
     }
     if (s->next.there) {
         return s->making_committed ? kt_track_next_job(o, s) : kt_no_job;
@@ -94,7 +96,7 @@ static struct kt_job committed_job(const struct kt_choice *o, const struct kt_pl
         job.committed = 1;
         return job;
     }
-    if (w->wish.cut == KT_CUT_BLOCK && w->wish.at < 0 && s->live.there && !w->wish.fresh) {
+    if (b->p.policy.fifo && w->wish.at < 0 && s->live.there && !w->wish.fresh) {
         if (s->live.block_active) {
             return kt_track_block_part(b, s, KT_TRACK_LIVE);
         }
@@ -203,13 +205,15 @@ static struct kt_job draft_job(struct kt_choice *o, const struct kt_place *s)
             return kt_no_job; /* the playhead is guessed: wait for a report */
         }
         int64_t wanted = kt_place_shown(b, s, o->now) + KT_COVER_LATENTS * b->p.frames_per_latent;
+        int64_t begins = kt_board_frames_before(b, kt_place_takeover(b, s) + 1);
+        wanted = wanted > begins ? wanted : begins;
         if (kt_place_ready(s) && end >= wanted) {
             kt_choice_wake_at(o, o->now + ((double)(end - wanted) + 1) * 1000.0 / b->p.fps);
             return kt_no_job;
         }
         return kt_track_next_job(o, s);
     }
-    if (!p->drafts || w->wish.cut == KT_CUT_BLOCK || s->sent == 0) {
+    if (!p->drafts || s->sent == 0) {
         return kt_no_job;
     }
     kt_choice_wake_at(o, w->given_ms + p->draft_after_ms);

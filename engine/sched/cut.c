@@ -42,6 +42,18 @@ static void choose_source(const struct kt_board *b, const struct kt_place *s,
     job->source = job->slot >= 0 ? KT_SOURCE_CHECKPOINT : KT_SOURCE_ARCHIVE;
 }
 
+/* The first end of one of LIVE's blocks at or behind `frame`, of those that are made; the peers'
+ * way is the last. */
+static int64_t choose_boundary(const struct kt_board *b, const struct kt_place *s, int64_t frame)
+{
+    int64_t at = s->live.latents, block = b->p.block_latents;
+    while (!b->p.policy.fifo && at - block >= b->p.sink && at - block > s->live.floor &&
+           kt_board_frames_before(b, at - block) >= frame) {
+        at -= block;
+    }
+    return at;
+}
+
 /* The first latent under the new prompt: the one whose pictures will be due when its first is
  * ready, as far as that is known, and none whose old pictures were not decoded. */
 static int64_t choose_latent(const struct kt_choice *o, const struct kt_place *s,
@@ -57,7 +69,7 @@ static int64_t choose_latent(const struct kt_choice *o, const struct kt_place *s
         return 0;
     }
     if (w->wish.cut == KT_CUT_BLOCK) {
-        return s->live.latents;
+        return choose_boundary(b, s, s->sent + ahead);
     }
     if (w->wish.cut == KT_CUT_NOW) {
         at = kt_board_latent_of(b, kt_place_shown(b, s, o->now) + ahead);

@@ -35,6 +35,18 @@ int kt_place_ready(const struct kt_place *s)
     return s->next.there && s->next.decoded > s->next.cut;
 }
 
+int64_t kt_place_takeover(const struct kt_board *b, const struct kt_place *s)
+{
+    const struct kt_wish *w = &s->making.wish;
+    int64_t at = s->next.cut;
+    if (w->cut == KT_CUT_BLOCK && w->at < 0 && !w->fresh && s->live.there) {
+        while (kt_board_frames_before(b, at) < s->sent && at < s->live.latents) {
+            at += b->p.block_latents;
+        }
+    }
+    return at;
+}
+
 enum kt_stage kt_place_stage(const struct kt_board *b, const struct kt_place *s)
 {
     const struct kt_wanted *w = s->commit.there ? &s->commit : &s->draft;

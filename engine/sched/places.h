@@ -73,6 +73,9 @@ double kt_place_lead_ms(const struct kt_board *b, const struct kt_place *s);
 int64_t kt_place_shown(const struct kt_board *b, const struct kt_place *s, double when);
 enum kt_stage kt_place_stage(const struct kt_board *b, const struct kt_place *s);
 int kt_place_ready(const struct kt_place *s); /* NEXT has a decoded latent of its own */
+/* The latent at which NEXT takes LIVE's place were it shown now: its own first, unless that was
+ * sent. */
+int64_t kt_place_takeover(const struct kt_board *b, const struct kt_place *s);
 /* Device time until NEXT (or the wish that will become it) can be shown. */
 double kt_place_ready_in_ms(const struct kt_board *b, const struct kt_place *s,
                             const struct kt_wanted *w);

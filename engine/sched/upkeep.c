@@ -2,11 +2,12 @@
  * hot checkpoints. */
 #include "engine/sched/choose.h"
 
-static int may_promote(const struct kt_place *s)
+static int may_promote(const struct kt_board *b, const struct kt_place *s)
 {
-    return s->making_committed && kt_place_ready(s) &&
+    int64_t at = kt_place_takeover(b, s);
+    return s->making_committed && kt_place_ready(s) && s->next.decoded > at &&
            (s->making.wish.cut == KT_CUT_NOW || s->making.wish.at >= 0 || s->making.wish.fresh ||
-            !s->live.there || s->live.decoded >= s->next.cut);
+            !s->live.there || s->live.decoded >= at);
 }
 
 static struct kt_job promote_job(const struct kt_choice *o, const struct kt_place *s)
@@ -14,7 +15,7 @@ static struct kt_job promote_job(const struct kt_choice *o, const struct kt_plac
     const struct kt_board *b = o->b;
     const struct kt_wish *w = &s->making.wish;
     struct kt_job job = kt_job_of(b, s, KT_JOB_PROMOTE, KT_TRACK_NEXT);
-    int64_t first = kt_board_frames_before(b, s->next.cut), base = first;
+    int64_t first = kt_board_frames_before(b, kt_place_takeover(b, s)), base = first;
     job.flush = w->cut == KT_CUT_NOW || w->at >= 0 || w->fresh;
     if (s->live.there && w->at < 0 && !w->fresh) {
         base = job.flush ? kt_place_shown(b, s, o->now) : s->sent;
@@ -81,7 +82,7 @@ struct kt_job kt_upkeep_job(struct kt_choice *o)
         if (!kt_place_active(s)) {
             continue;
         }
-        if (may_promote(s)) {
+        if (may_promote(b, s)) {
             return promote_job(o, s);
         }
         if (is_stale(o, s)) {

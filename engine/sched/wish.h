@@ -11,7 +11,7 @@
 /* Where the new prompt's pictures take over (docs/design.md, What happens when someone types). */
 enum kt_cut {
     KT_CUT_LATENT = 0, /* at the first latent not yet sent: sent pictures play out */
-    KT_CUT_BLOCK = 1,  /* LongLive's own: at the next block boundary */
+    KT_CUT_BLOCK = 1,  /* at the first boundary of the stream's blocks not yet sent */
     KT_CUT_NOW = 2,    /* at the playhead: sent pictures not yet shown are replaced */
 };
 

@@ -298,6 +298,36 @@ static void test_shorter_recache_shows_sooner(void **state)
     assert_true(picture[0] - picture[1] > 0.9 * saved && picture[0] - picture[1] < 1.1 * saved);
 }
 
+/* Counts promotions in the midst of a block: a stream whose cuts all lie between blocks has its
+ * blocks at multiples of three latents for ever. */
+static void count_uneven(void *arg, int device, double now, struct kt_job *job)
+{
+    int64_t latents = job->frame > 0 ? 1 + (job->frame - 1) / 4 : 0;
+    int uneven = job->kind == KT_JOB_PROMOTE &&
+                 (latents % 3 != 0 || (job->frame > 0 && (job->frame - 1) % 4 != 0));
+    *(int *)arg += uneven;
+}
+
+/* Drafts are made under every rule, and under this one too the picture changes where a block ends.
+ */
+static void test_block_cuts_are_drafted_and_even(void **state)
+{
+    int uneven = 0;
+    struct kt_sim_hooks hooks = {.arg = &uneven, .job = count_uneven};
+    struct kt_sim_params p;
+    struct kt_sim_report r;
+    kt_sim_params_default(&p, kt_sim_costs_find("h200-fp8"));
+    p.cut = KT_CUT_BLOCK;
+    p.seconds = 900;
+    p.hooks = &hooks;
+    run(&p, &r);
+    assert_null(broken(&r));
+    assert_int_equal(uneven, 0);
+    assert_int_equal(r.holes, 0);
+    assert_true(kt_sim_hit_rate(&r) > 0.6);
+    kt_sim_report_finish(&r);
+}
+
 /* ---- every property can fail ---- */
 
 static uint64_t count_broken(const struct kt_sim_hooks *mutant, const char *as)
@@ -359,6 +389,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_deadlines_are_met_when_feasible),
         cmocka_unit_test(test_ten_thousand_sessions),
         cmocka_unit_test(test_shorter_recache_shows_sooner),
+        cmocka_unit_test(test_block_cuts_are_drafted_and_even),
         cmocka_unit_test(test_mutants_are_found),
         cmocka_unit_test(test_lazy_mutant_makes_holes),
         cmocka_unit_test(test_moody_mutant_differs),

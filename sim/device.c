@@ -83,6 +83,7 @@ static void note_commit(struct kt_sim_device *d, struct kt_sim_place *s, const s
         s->pending_count--;
     }
     s->pending[s->pending_count++] = (struct kt_sim_pending){w->revision, w->key};
+    s->spare = s->commit.key == w->key ? s->spare : s->commit;
     s->commit = *w;
     if (s->next.stream.there && s->next.wish.key == w->key) {
         s->next.wish.revision = w->revision;

@@ -86,8 +86,8 @@ struct kt_sim_place {
     int open, paused;
     uint32_t epoch;
     struct kt_sim_track live, next;
-    struct kt_wish draft, commit;
-    double text_ms; /* of a text that no branch was made for yet */
+    struct kt_wish draft, commit, spare; /* spare: what the commit overtook */
+    double text_ms;                      /* of a text that no branch was made for yet */
     uint32_t applied_revision;
     struct kt_sim_pending { /* commits that have not taken effect */
         uint32_t revision;

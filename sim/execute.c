@@ -352,6 +352,7 @@ void kt_sim_deliver(struct kt_sim_device *d, double now, const struct kt_job *jo
         drop(d, t); /* the track is given up */
     }
     if (r->rc < 0 && job->committed && r->rc != -ERANGE) {
+        d->places[job->session].commit = d->places[job->session].spare;
         d->faults.lost++;
     }
 }

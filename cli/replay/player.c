@@ -52,6 +52,8 @@ struct session {
     uint32_t epoch;
     int64_t published; /* index of the last picture of the epoch, or -1 */
     struct wish draft, commit;
+    struct wish spare; /* what `commit` overtook */
+    int retried;       /* a cut that reached too far back is tried again, elsewhere */
     struct track live, next;
 };
 
@@ -319,6 +321,7 @@ static int cut(struct kt_player *p, const struct kt_record *r, struct kt_error *
         kt_timeline_destroy(&n->timeline);
         return rc;
     }
+    s->retried = 0;
     n->serial = r->timeline;
     n->context = context;
     n->wish = w->wish;
@@ -515,6 +518,13 @@ static int check_progress(const struct kt_player *p, const struct kt_record *r,
 static void fail_job(struct kt_player *p, const struct kt_record *r)
 {
     struct session *s = &p->sessions[r->session];
+    int wish_failed = r->job.kind == KT_JOB_TEXT || r->job.kind == KT_JOB_CUT;
+    int again = r->job.kind == KT_JOB_CUT && r->result.rc == -ERANGE && !s->retried;
+    s->retried = again;
+    if (wish_failed && r->job.committed && !again) {
+        s->commit = s->spare;
+        s->spare.set = 0;
+    }
     if (r->job.kind >= KT_JOB_BEGIN && r->job.kind <= KT_JOB_PREVIEW) {
         forget_track(r->job.track == KT_TRACK_LIVE ? &s->live : &s->next);
     }
@@ -567,6 +577,9 @@ static int feed_command(struct kt_player *p, const struct kt_record *r, struct k
         break;
     case KT_COMMAND_DRAFT: set_wish(&s->draft, r); break;
     case KT_COMMAND_PROMPT:
+        if (s->commit.wish.key != r->wish.key) {
+            s->spare = s->commit; /* asked for only if the lane kept it, too */
+        }
         set_wish(&s->commit, r);
         s->seed = r->wish.fresh ? r->wish.seed : s->seed;
         break;

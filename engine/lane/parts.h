@@ -70,6 +70,7 @@ struct lane_session {
     int retried; /* a cut that reached too far back is tried again, elsewhere */
     struct kt_session_settings settings;
     struct lane_wish draft, commit;
+    struct lane_wish spare; /* what `commit` overtook, as the board keeps it */
     struct lane_track live, next;
     struct kt_lane_past past; /* guarded by the lane's lock */
     double fps_told;

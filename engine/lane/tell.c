@@ -33,6 +33,32 @@ static int blank(const char *text)
 
 /* ---- prompts ---- */
 
+/* The commit that `w` overtook waits in case that one fails; the board says whether it does. */
+static void keep_spare(struct kt_lane *lane, int session, struct lane_wish *overtaken,
+                       const struct kt_wish *w)
+{
+    struct lane_session *s = &lane->sessions[session];
+    const struct lane_track *n = &s->next;
+    struct kt_board_session_info now;
+    kt_board_get_session(lane->board, session, 0, &now);
+    if (now.spare && overtaken->text && overtaken->wish.key == w->key) {
+        kt_lane_forget_wish(overtaken); /* the same again: what that one overtook waits on */
+        return;
+    }
+    kt_lane_forget_wish(&s->spare);
+    if (!now.spare) {
+        kt_lane_forget_wish(overtaken);
+    } else if (overtaken->text) {
+        s->spare = *overtaken;
+    } else {
+        s->spare = (struct lane_wish){.text = strdup(n->text ? n->text : ""),
+                                      .wish = n->wish,
+                                      .context = kt_context_ref(n->context),
+                                      .posted_ns = n->posted_ns};
+    }
+    *overtaken = (struct lane_wish){0};
+}
+
 /* Takes over c->text and `context` (which may be NULL). */
 static void commit(struct kt_lane *lane, struct kt_command *c, struct kt_context *context,
                    double now)
@@ -45,7 +71,7 @@ static void commit(struct kt_lane *lane, struct kt_command *c, struct kt_context
     kt_lane_record_command(lane, c, KT_COMMAND_PROMPT, now);
     uint32_t overtaken = kt_board_commit(lane->board, (int)c->session, now, &c->wish);
     lane->mine.commands_dropped += overtaken != 0;
-    kt_lane_forget_wish(&s->commit);
+    keep_spare(lane, (int)c->session, &s->commit, &c->wish);
     kt_lane_forget_wish(&s->draft);
     if (s->next.timeline && s->next.wish.key == c->wish.key) { /* its branch is there */
         s->next.committed = 1;
@@ -179,6 +205,7 @@ void kt_lane_close_session(struct kt_lane *lane, int session)
     kt_lane_forget_track(&s->next);
     kt_lane_forget_wish(&s->draft);
     kt_lane_forget_wish(&s->commit);
+    kt_lane_forget_wish(&s->spare);
     kt_board_close(lane->board, session);
     kt_lane_past_end(lane, session);
     pthread_mutex_lock(&lane->lock); /* `past` is read elsewhere */

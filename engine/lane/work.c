@@ -59,8 +59,9 @@ static int run_text(struct work *w)
     struct lane_wish *wish = w->job->committed ? &w->s->commit : &w->s->draft;
     uint64_t runs = encodings(w->lane);
     int64_t start = kt_now_ns();
-    int rc = kt_context_from_text(w->lane->engine, &wish->context, wish->text, strlen(wish->text),
-                                  &w->err);
+    int rc = wish->text ? kt_context_from_text(w->lane->engine, &wish->context, wish->text,
+                                               strlen(wish->text), &w->err)
+                        : kt_fail(&w->err, -ENOMEM, "out of memory");
     rc = rc < 0 ? rc : kt_engine_sync(w->lane->engine);
     wish->text_ms = (float)kt_ms_since(start);
     w->result.cached = encodings(w->lane) == runs;
@@ -169,6 +170,7 @@ static void install(struct work *w, struct lane_wish *wish, struct kt_timeline *
         n->text = wish->text;
         wish->text = NULL;
         kt_lane_forget_wish(wish);
+        kt_lane_forget_wish(&w->s->spare);
     } else {
         n->text = strdup(wish->text);
     }
@@ -493,6 +495,8 @@ static void fail(struct work *w)
         if (job->committed) {
             kt_lane_put_failure(w->lane, job->session, s->commit.wish.revision, &w->err);
             kt_lane_forget_wish(&s->commit);
+            s->commit = s->spare; /* what it overtook is a commit again */
+            s->spare = (struct lane_wish){0};
         }
         return;
     }

@@ -214,13 +214,15 @@ static void take_over(struct kt_board *b, struct kt_place *s, double now,
     s->draft = (struct kt_wanted){0};
 }
 
-static uint32_t overtake(struct kt_board *b, struct kt_place *s)
+static uint32_t overtake(struct kt_board *b, struct kt_place *s, const struct kt_wish *by)
 {
     uint32_t revision = 0;
     if (s->commit.there) {
         revision = s->commit.wish.revision;
+        s->spare = s->commit.wish.key == by->key ? s->spare : s->commit;
     } else if (s->next.there && s->making_committed && !s->overtaken) {
         revision = s->making.wish.revision;
+        s->spare = s->making;
         s->making_committed = 0; /* dropped when the device looks up */
         s->overtaken = 1;
     } else {
@@ -238,16 +240,17 @@ uint32_t kt_board_commit(struct kt_board *b, int session, double now, const stru
         return 0;
     }
     if (made && s->making_committed) { /* Enter again on the same text */
-        uint32_t other = s->commit.there ? overtake(b, s) : 0;
-        s->commit = (struct kt_wanted){0};
+        uint32_t other = s->commit.there ? overtake(b, s, wish) : 0;
+        s->commit = s->spare = (struct kt_wanted){0};
         s->making.wish.revision = wish->revision;
         return other;
     }
-    uint32_t overtaken = overtake(b, s);
+    uint32_t overtaken = overtake(b, s, wish);
     b->counters.commits++;
     s->at_end = 0;
     s->commit = (struct kt_wanted){0};
     if (made && !s->making_committed) {
+        s->spare = (struct kt_wanted){0};
         take_over(b, s, now, wish);
         return overtaken;
     }
@@ -306,6 +309,13 @@ static void drop_next(struct kt_board *b, struct kt_place *s)
     s->previewed = 0;
 }
 
+/* A commit cannot be used: the one that it overtook can. */
+static void give_up_commit(struct kt_place *s)
+{
+    s->commit = s->spare;
+    s->spare = (struct kt_wanted){0};
+}
+
 static void done_text(struct kt_board *b, struct kt_place *s, const struct kt_job *job,
                       const struct kt_job_result *r)
 {
@@ -313,12 +323,12 @@ static void done_text(struct kt_board *b, struct kt_place *s, const struct kt_jo
     if (r->rc == 0 && !r->cached) {
         kt_costs_add(&b->costs.text_ms, r->ms);
     }
+    w->encoded = r->rc == 0;
     if (r->rc < 0 && job->committed) {
-        *w = (struct kt_wanted){0};
+        give_up_commit(s);
     } else if (r->rc < 0) {
         w->failed = 1;
     }
-    w->encoded = r->rc == 0;
 }
 
 static void done_cut(struct kt_board *b, struct kt_place *s, const struct kt_job *job,
@@ -332,7 +342,7 @@ static void done_cut(struct kt_board *b, struct kt_place *s, const struct kt_job
     if (r->rc < 0) {
         s->at_end = 0;
         if (job->committed) {
-            *w = (struct kt_wanted){0};
+            give_up_commit(s);
         } else {
             w->failed = 1;
         }
@@ -354,7 +364,7 @@ static void done_cut(struct kt_board *b, struct kt_place *s, const struct kt_job
     s->making_committed = job->committed;
     s->previewed = 0;
     if (job->committed) {
-        *w = (struct kt_wanted){0};
+        s->commit = s->spare = (struct kt_wanted){0};
     }
 }
 
@@ -546,6 +556,7 @@ void kt_board_get_session(const struct kt_board *b, int session, double now,
                                           .lead_ms = kt_place_lead_ms(b, s),
                                           .ahead = (int)(s->live.latents - s->live.decoded),
                                           .next_stage = (int)kt_place_stage(b, s),
+                                          .spare = s->spare.there,
                                           .shown = s->shown,
                                           .epoch = s->epoch};
     for (int i = 0; i < b->p.checkpoints_max; i++) {

@@ -79,7 +79,9 @@ void kt_board_settings(struct kt_board *b, int session, const struct kt_session_
 void kt_board_draft(struct kt_board *b, int session, double now, const struct kt_wish *w);
 /* The text is blank or drafting was switched off: forget the draft. */
 void kt_board_undraft(struct kt_board *b, int session);
-/* Enter. Overtakes an earlier commit that has not taken effect (returned as its revision, or 0). */
+/* Enter. Overtakes an earlier commit that has not taken effect (returned as its revision, or 0).
+ * That one is kept until the new one has a branch of its own: should its text or its cut fail, the
+ * earlier one is a commit again. */
 uint32_t kt_board_commit(struct kt_board *b, int session, double now, const struct kt_wish *w);
 /* Frames of `epoch` before `sent` were handed to the wire; before `shown`, shown. Reports about
  * other epochs are ignored. */
@@ -120,6 +122,7 @@ struct kt_board_session_info {
     int ahead;      /* latents made and not decoded */
     int next_stage; /* enum kt_stage */
     int checkpoints;
+    int spare; /* an overtaken commit is kept */
     int64_t
         shown; /* frames before it were reported as shown, or lie before the cut that is shown */
     uint32_t epoch;

@@ -36,6 +36,7 @@ struct kt_place {
     uint64_t live_key;
     struct kt_wanted draft;  /* what stands in the editor */
     struct kt_wanted commit; /* Enter was pressed */
+    struct kt_wanted spare;  /* what `commit` overtook: made after all should that one fail */
     struct kt_wanted making; /* what NEXT is made for */
     int making_committed, previewed;
     int at_end;         /* rewinding failed: cut at the end */

@@ -160,11 +160,61 @@ static void a_rewind_spares_checkpoints_of_what_was_replaced(void **state)
     assert_int_equal(w->last[KT_JOB_CUT].source, KT_SOURCE_ARCHIVE);
 }
 
+/* Enter on a text that turns out to be no good must not cost what was on its way before it: be that
+ * a branch, or a wish that has none yet. */
+static void a_commit_that_fails_gives_way_to_what_it_overtook(void **state)
+{
+    struct world *w = *state;
+    static const enum kt_job_kind fails[] = {KT_JOB_TEXT, KT_JOB_CUT};
+    begin(w);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct kt_wish good = wish(10 * i + 2, KT_CUT_NOW, i % 2 ? "two" : "three");
+        struct kt_wish bad = wish(10 * i + 3, KT_CUT_NOW, "bad");
+        int promoted = w->done[KT_JOB_PROMOTE];
+        assert_int_equal(kt_board_commit(w->board, 0, w->now, &good), 0);
+        if (i < 2) {
+            play_until(w, KT_JOB_CUT, 1); /* it has a branch */
+        }
+        assert_int_equal(kt_board_commit(w->board, 0, w->now, &bad), good.revision);
+        w->fail = (int)fails[i % 2];
+        play_until(w, KT_JOB_PROMOTE, 1);
+        assert_int_equal(w->fail, 0);
+        struct kt_wish again = wish(10 * i + 4, KT_CUT_NOW, i % 2 ? "two" : "three");
+        kt_board_draft(w->board, 0, w->now, &again); /* what is shown needs no draft */
+        play_until(w, KT_JOB_COMMIT, 6);
+        assert_int_equal(w->done[KT_JOB_PROMOTE], promoted + 1);
+        struct kt_board_session_info now;
+        kt_board_get_session(w->board, 0, w->now, &now);
+        assert_int_equal(now.next_stage, KT_STAGE_NONE);
+        assert_int_equal(now.spare, 0);
+    }
+}
+
+/* And one that is good leaves nothing behind. */
+static void a_commit_that_is_good_stands(void **state)
+{
+    struct world *w = *state;
+    struct kt_board_session_info now;
+    begin(w);
+    struct kt_wish one = wish(2, KT_CUT_NOW, "two"), other = wish(3, KT_CUT_NOW, "three");
+    kt_board_commit(w->board, 0, w->now, &one);
+    kt_board_commit(w->board, 0, w->now, &other);
+    play_until(w, KT_JOB_CUT, 1);
+    kt_board_get_session(w->board, 0, w->now, &now);
+    assert_int_equal(now.spare, 0);
+    w->fail = KT_JOB_STEP; /* too late: its branch was there */
+    play_until(w, KT_JOB_COMMIT, 6);
+    assert_int_equal(w->done[KT_JOB_PROMOTE], 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_rewind_spares_checkpoints_of_what_was_replaced, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_commit_that_fails_gives_way_to_what_it_overtook, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_commit_that_is_good_stands, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -500,6 +500,30 @@ static void bad_commands_are_refused(void **state)
     until(f, &f->seen[0].frames, NULL, f->seen[0].frames + 24); /* and the video goes on */
 }
 
+/* A commit that cannot be used costs nobody the one that it overtook, not even the first of all. */
+static void a_bad_prompt_gives_way_to_the_one_before(void **state)
+{
+    struct fixture *f = *state;
+    until(f, NULL, &f->ready, 1);
+    assert_int_equal(post(f, say(KT_COMMAND_OPEN, 0, 1), "a red circle"), 0);
+    assert_int_equal(post(f, say(KT_COMMAND_PROMPT, 0, 2), "bad \xff utf-8"), 0);
+    until(f, NULL, &f->seen[0].failed, 1);
+    until(f, &f->seen[0].frames, NULL, 12);
+    assert_int_equal(f->seen[0].applied_revision, 1);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct kt_command good = say(KT_COMMAND_PROMPT, 0, 10 * i + 10);
+        char text[64];
+        good.wish.cut = (enum kt_cut)(i % 3);
+        snprintf(text, sizeof(text), "good prompt %u", i);
+        assert_int_equal(post(f, good, text), 0);
+        usleep((useconds_t)draw(f, i < 3 ? 1 : 3000)); /* at once, or when its branch is begun */
+        assert_int_equal(post(f, say(KT_COMMAND_PROMPT, 0, 10 * i + 11), "bad \xff utf-8"), 0);
+        until(f, NULL, &f->seen[0].failed, (int64_t)i + 2);
+        until(f, NULL, &f->seen[0].applied, (int64_t)i + 2);
+        assert_int_equal(f->seen[0].applied_revision, 10 * i + 10);
+    }
+}
+
 /* A full command ring answers -EAGAIN; nothing is lost or leaked. */
 static void a_full_ring_says_so(void **state)
 {
@@ -533,6 +557,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_fork_goes_its_own_way, setup, teardown),
         cmocka_unit_test_setup_teardown(an_early_cut_keeps_the_sink, setup_sink3, teardown),
         cmocka_unit_test_setup_teardown(bad_commands_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bad_prompt_gives_way_to_the_one_before, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,6 +234,10 @@ static void do_something(struct run *r)
     default:
         c.kind = KT_COMMAND_PROMPT;
         post(r, c, text);
+        if (what % 3 == 0) { /* overtakes it, and cannot be used */
+            c.wish.revision = ++s->revision;
+            post(r, c, "bad \xff utf-8");
+        }
         break;
     }
 }

@@ -129,7 +129,13 @@ static void act(struct live *l, int i)
         break;
     case 8:
     case 9:
-    case 10: post(l, KT_COMMAND_PROMPT, session, c, text); break;
+    case 10:
+        post(l, KT_COMMAND_PROMPT, session, c, text);
+        if (i % 3 == 0) { /* overtakes it, and cannot be used */
+            c.wish.revision = ++l->revision;
+            post(l, KT_COMMAND_PROMPT, session, c, "bad \xff utf-8");
+        }
+        break;
     default: post(l, KT_COMMAND_DRAFT, session, c, text); break;
     }
 }

@@ -65,8 +65,8 @@ static int start_stream(struct kt_session *s, const struct kt_session_start *sta
         wish.from = (int)start->from->index;
         wish.at = latent_of(&s->live->video, start->frame);
     }
-    s->committed_text = strdup(s->text.bytes);
-    return s->committed_text
+    s->applied_text = strdup(s->text.bytes); /* nobody forks it before it is */
+    return s->applied_text
                ? kt_text_wish_set(&s->wishes.open, &wish, s->committed == 0 ? s->text.bytes : "")
                : -ENOMEM;
 }
@@ -105,7 +105,7 @@ int kt_session_open(struct kt_session *s, const struct kt_client_message *hello,
     if (kt_auth_random_hex(s->token, KT_RESUME_TOKEN_CHARS / 2) < 0) {
         return -EIO;
     }
-    start_text(s, from                ? from->committed_text
+    start_text(s, from                ? from->applied_text
                   : hello->hello.text ? hello->hello.text
                                       : config->prompt);
     s->seed = from                      ? from->seed
@@ -153,8 +153,12 @@ void kt_session_drop(struct kt_session *s)
 {
     kt_reel_drop(&s->reel);
     kt_wishes_drop(&s->wishes);
-    free(s->committed_text);
-    s->committed_text = NULL;
+    free(s->applied_text);
+    s->applied_text = NULL;
+    for (int i = 0; i < KT_CUTS_NOTED; i++) {
+        free(s->cuts[i].text);
+        s->cuts[i].text = NULL;
+    }
 }
 
 static void finish_closing(struct kt_session *s, int64_t now_us)

@@ -61,12 +61,13 @@ struct kt_session {
     struct kt_client *client; /* NULL: asleep */
     int64_t opened_us, asleep_us;
     struct kt_text text;
-    int committed;        /* revision; -1: none */
-    char *committed_text; /* owned; what a fork goes on with */
+    int committed;      /* revision; -1: none */
+    char *applied_text; /* owned; of the prompt in force: what a fork goes on with */
     struct kt_settings settings;
     struct kt_noted_cut {
         int revision, fade;
         enum kt_cut_name cut;
+        char *text;        /* owned; NULL when it is in force already (a reset, a rewind) */
     } cuts[KT_CUTS_NOTED]; /* by which rule the last commits take effect */
     int cut_count;
     int applied, answered; /* the revision in force; the last one applied or failed; -1: none */

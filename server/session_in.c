@@ -79,11 +79,9 @@ static int handle_commit(struct kt_session *s, const struct kt_client_message *m
         free(copy);
         return kt_fault_set(fault, KT_FAULT_INTERNAL, "out of memory");
     }
-    free(s->committed_text);
-    s->committed_text = copy;
     s->committed = s->text.rev;
     kt_text_wish_drop(&s->wishes.draft); /* the lane has heard enough of it */
-    kt_session_note_cut(s, s->committed, (enum kt_cut_name)change.cut, 1);
+    kt_session_note_cut(s, s->committed, (enum kt_cut_name)change.cut, copy);
     kt_session_send_received(s, 1, now_us);
     kt_log(s->live->log, KT_LOG_DEBUG, "session %u commits revision %d: %s", s->index, s->text.rev,
            s->text.bytes);
@@ -117,7 +115,7 @@ static int handle_rewind(struct kt_session *s, int64_t frame, struct kt_fault *f
         s->wishes.rewind = (struct kt_place_wish){
             .due = 1, .wish = kt_wish_plain((uint32_t)s->committed), .frame = frame};
         s->wishes.rewind.wish.cut = KT_CUT_NOW;
-        kt_session_note_cut(s, s->committed, KT_NAME_NOW, 0);
+        kt_session_note_cut(s, s->committed, KT_NAME_NOW, NULL);
         return 0;
     }
     char expected[64] = "a stream that has begun", found[32];
@@ -207,7 +205,7 @@ static void reset(struct kt_session *s)
     w->wish.cut = KT_CUT_NOW;
     w->wish.fresh = 1;
     w->wish.seed = s->seed;
-    kt_session_note_cut(s, revision, KT_NAME_NOW, 0);
+    kt_session_note_cut(s, revision, KT_NAME_NOW, NULL);
 }
 
 int kt_session_message(struct kt_session *s, const struct kt_client_message *m, int64_t now_us,

@@ -7,6 +7,7 @@
 #include "engine/base/assert.h"
 #include "server/client.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { RETRY_US = 5000, FADE_PICTURES = 3 };
@@ -125,10 +126,25 @@ static void take_preview(struct kt_session *s, struct kt_frame *frame, int64_t n
 
 /* ---- what the lane says ---- */
 
-void kt_session_note_cut(struct kt_session *s, int revision, enum kt_cut_name cut, int fade)
+void kt_session_note_cut(struct kt_session *s, int revision, enum kt_cut_name cut, char *text)
 {
-    s->cuts[s->cut_count++ % KT_CUTS_NOTED] =
-        (struct kt_noted_cut){revision, cut == KT_NAME_NOW && fade ? FADE_PICTURES : 0, cut};
+    struct kt_noted_cut *c = &s->cuts[s->cut_count++ % KT_CUTS_NOTED];
+    const int fade = cut == KT_NAME_NOW && text ? FADE_PICTURES : 0;
+    free(c->text);
+    *c = (struct kt_noted_cut){revision, fade, cut, text};
+}
+
+/* From now on a fork goes on with it. */
+static void text_applied(struct kt_session *s, int revision)
+{
+    for (int i = 0; i < KT_CUTS_NOTED; i++) {
+        struct kt_noted_cut *c = &s->cuts[i];
+        if (c->text && c->revision == revision) {
+            free(s->applied_text);
+            s->applied_text = c->text;
+            c->text = NULL;
+        }
+    }
 }
 
 /* The first pictures of a session take nobody's place. */
@@ -151,6 +167,7 @@ static void take_applied(struct kt_session *s, const struct kt_event *e, int64_t
     kt_log(s->live->log, KT_LOG_INFO, "session %u: revision %u applied at epoch %u frame %lld, %s",
            s->index, e->revision, e->epoch, (long long)e->frame_index, hits[hit]);
     s->applied = (int)e->revision;
+    text_applied(s, s->applied);
     s->answered = s->applied > s->answered ? s->applied : s->answered;
     s->fade = (struct kt_fade){e->epoch, e->flush ? cut.fade : 0};
     kt_reel_cut(&s->reel, e->epoch, e->frame_index);

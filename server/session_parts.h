@@ -11,8 +11,9 @@ int kt_session_paused(const struct kt_session *s);
 void kt_session_send_received(struct kt_session *s, int committed, int64_t now_us);
 void kt_session_send_settings(struct kt_session *s);
 
-/* Remembers by which rule a prompt of this revision takes effect. */
-void kt_session_note_cut(struct kt_session *s, int revision, enum kt_cut_name cut, int fade);
+/* Remembers by which rule a prompt of this revision takes effect. Takes over `text`; NULL: the one
+ * in force (a reset, a rewind). */
+void kt_session_note_cut(struct kt_session *s, int revision, enum kt_cut_name cut, char *text);
 /* 1 when something is on the wire, and the frame that is shown now, as reported. */
 int kt_session_shown(const struct kt_session *s, int64_t *frame);
 /* Frames that a rewind may name; 0 when there are none. */

@@ -608,6 +608,41 @@ static void only_a_cut_now_fades(void **state)
     assert_last_says("applied", "\"cut\":\"block\",\"flush\":false");
 }
 
+/* What another session would begin with that goes on with this one's stream. */
+static void assert_fork_says(const char *text)
+{
+    const struct kt_client_message hello = {.kind = KT_CLIENT_HELLO, .hello = {.steps = -1}};
+    const struct kt_session_start start = {.from = &session};
+    static struct kt_session other;
+    other = (struct kt_session){.live = &live, .index = 1};
+    assert_int_equal(kt_session_open(&other, &hello, &start, now_us), 0);
+    assert_string_equal(other.text.bytes, text);
+    kt_session_drop(&other);
+}
+
+/* A fork has the stream's pictures, so it is told their prompt, not one that is on its way. */
+static void a_fork_is_told_what_is_in_force(void **state)
+{
+    prompt_applied(0, 1, 0, 0);
+    assert_fork_says("a red circle");
+    message("{\"type\":\"edit\",\"rev\":1,\"text\":\"one\"}");
+    message("{\"type\":\"commit\",\"rev\":1}");
+    message("{\"type\":\"edit\",\"rev\":2,\"text\":\"two\"}");
+    message("{\"type\":\"commit\",\"rev\":2}");
+    pass(0);
+    assert_fork_says("a red circle");
+    prompt_applied(1, 2, 8, 1); /* it was under way already */
+    assert_fork_says("one");
+    struct kt_event failed = {.kind = KT_EVENT_FAILED, .revision = 2};
+    kt_session_event(&session, &failed, now_us);
+    assert_fork_says("one");
+    message("{\"type\":\"commit\",\"rev\":2}");
+    prompt_applied(2, 3, 16, 1);
+    message("{\"type\":\"reset\"}");
+    prompt_applied(2, 4, 0, 1);
+    assert_fork_says("two");
+}
+
 static void a_lost_flush_is_made_up_for(void **state)
 {
     make(1, 0, FIRST);
@@ -814,6 +849,7 @@ int main(void)
         SESSION_TEST(typing_is_drafted),
         SESSION_TEST(a_commit_may_differ_from_the_settings),
         SESSION_TEST(only_a_cut_now_fades),
+        SESSION_TEST(a_fork_is_told_what_is_in_force),
         SESSION_TEST(a_lost_flush_is_made_up_for),
         SESSION_TEST(rewind_goes_no_further_than_history),
         SESSION_TEST(previews_go_first_and_at_once),

@@ -160,7 +160,7 @@ static int fill(const struct simulate *o, struct kt_sim_params *p)
     p->stay_s = (struct kt_sim_span){0.5 * o->stay, 1.5 * o->stay};
     p->door = o->all ? KT_SIM_DOOR_ALL : KT_SIM_DOOR_BOARD;
     int rc = parse_policy(&p->policy, o->policy);
-    p->settings.preview = !o->no_preview;
+    p->settings.preview = !o->no_preview && !p->policy.fifo; /* the peers have none */
     rc = rc < 0 ? rc : parse_cut(&p->cut, o->cut);
     return rc < 0 ? rc : parse_recache(&p->recache, o->recache);
 }

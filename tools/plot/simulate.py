@@ -43,6 +43,10 @@ def grid():
                               ("draft_keep_ms", (500, 1000, 2000, 4000, 8000))):
             for value in values:
                 yield field, f"{costs}/{value}", {"costs": costs, "policy": f"{field}={value}"}
+    for costs in ("h200-fp8", "h200-bf16", "demo-cpu"):
+        for value in ("full", 6, 3):
+            yield "recache", f"{costs}/{value}", {"costs": costs, "recache": value}
+            yield "recache", f"{costs}/{value}, no drafts", {"costs": costs, "recache": value, "policy": "drafts=0"}
     for value in (0, 20, 40, 80, 160):
         yield "reserve_ms", f"h200-fp8/{value}", {"costs": "h200-fp8", "policy": f"reserve_ms={value}", "sessions": 3,
                                                   "all": True, "steps": 4}
@@ -70,7 +74,7 @@ def summary(report):
     row = {"hit": report["commits"]["hit_rate"], "wasted": report["device"]["wasted_share"],
            "use": report["device"]["use"], "holes": report["video"]["holes_per_minute"],
            "slow": report["video"]["slow"], "jump": report["video"]["jump_frames_mean"], "sustained": report["sessions"]["sustained"], "n": enter["all"]["n"]}
-    for kind in ("all", "drafted", "cold"):
+    for kind in ("all", "drafted", "cold", "preview"):
         row[kind] = [enter[kind]["shown_ms"][q] for q in ("p50", "p95", "p99")]
     return row
 
@@ -124,10 +128,12 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows])
 
 
+def pair(row, kind):
+    return f"{row[kind][0]:.0f} / {row[kind][1]:.0f}" if row[kind][0] else "-"
+
+
 def cells(row):
-    def pair(kind):
-        return f"{row[kind][0]:.0f} / {row[kind][1]:.0f}" if row[kind][0] else "-"
-    return [pair("all"), pair("drafted"), pair("cold"), f"{100 * row['hit']:.0f} %", f"{100 * row['wasted']:.0f} %",
+    return [pair(row, "all"), pair(row, "drafted"), pair(row, "cold"), f"{100 * row['hit']:.0f} %", f"{100 * row['wasted']:.0f} %",
             f"{100 * row['use']:.0f} %", f"{row['holes']:.2f}", f"{row['jump']:.1f}"]
 
 
@@ -148,6 +154,8 @@ def tables(data):
     out = {"systems": table(["costs, policy"] + HEAD, [[k] + cells(r) for k, r in data["systems"].items()])}
     for field in ("draft_after_ms", "depth", "text_after_ms", "draft_keep_ms", "reserve_ms"):
         out[field] = table([f"costs / {field}"] + HEAD, [[k] + cells(r) for k, r in data[field].items()])
+    out["recache"] = table(["costs / latents"] + HEAD[:3] + ["first preview"] + HEAD[3:6],
+                           [[k] + cells(r)[:3] + [pair(r, "preview")] + cells(r)[3:6] for k, r in data["recache"].items()])
     kinds = sorted({k.rsplit("/", 2)[0] for k in data["sessions"]})
     rows = []
     for kind in kinds:

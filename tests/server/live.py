@@ -1161,7 +1161,7 @@ class Token(Case):
 
 class Start(unittest.TestCase):
     def fails(self, says, *options):
-        status, text = run(*options)
+        status, text = run("--port", "0", *options)
         self.assertEqual(status, 1)
         self.assertEqual(text.count("\n"), 1, text)
         self.assertTrue(text.startswith("kinetype serve: "), text)

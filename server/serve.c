@@ -58,13 +58,14 @@ static void log_memory(struct server *s)
     struct kt_device_pool pool[POOLS];
     const struct kt_device *dev = kt_engine_device(s->engine);
     const int n = kt_device_pools(dev, pool, POOLS);
+    double mib = 0;
     for (int i = 0; i < n && i < POOLS; i++) {
+        mib += (double)pool[i].bytes / 1048576;
         kt_log(&s->log, KT_LOG_DEBUG, "%9.1f MiB %s", (double)pool[i].bytes / 1048576,
                pool[i].name);
     }
-    kt_log(&s->log, KT_LOG_INFO,
-           "%.1f MiB on the device besides the weights of linears and filters",
-           (double)dev->stats.bytes_allocated / 1048576);
+    kt_log(&s->log, KT_LOG_INFO, "%.1f MiB on the device%s", mib,
+           dev->weights_count > 0 ? "" : " besides the weights of linears and filters");
 }
 
 static int open_model(struct server *s, struct kt_error *err)

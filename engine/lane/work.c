@@ -535,12 +535,13 @@ static void note_progress(struct work *w)
     w->result.decoded = p.decoded;
 }
 
-/* The first picture of a draft is there: Enter would be instant. */
-static void tell_if_ready(struct work *w, int64_t decoded_before)
+/* The first picture of a draft is there, and not one of the old prompt's before its cut: Enter
+ * would be instant. */
+static void tell_if_ready(struct work *w)
 {
     struct lane_track *n = &w->s->next;
     if (w->job->kind == KT_JOB_DECODE && w->track == n && w->result.rc == 0 && !n->committed &&
-        decoded_before < w->result.decoded && n->told_ready == 0) {
+        w->result.decoded > n->cut_at && n->told_ready == 0) {
         n->told_ready = 1;
         tell_drafted(w, w->s->draft.text ? w->s->draft.wish.revision : n->wish.revision,
                      KT_STAGE_READY);
@@ -553,13 +554,11 @@ void kt_lane_run_job(struct kt_lane *lane, const struct kt_job *job,
     struct work w = {.lane = lane, .job = job, .s = &lane->sessions[job->session]};
     w.track = job->track == KT_TRACK_LIVE ? &w.s->live : &w.s->next;
     int64_t start = kt_now_ns();
-    note_progress(&w);
-    int64_t decoded = w.result.decoded;
     w.result.rc = run(&w);
     w.result.ms = kt_ms_since(start);
     note_progress(&w);
     double now = kt_lane_now(lane);
-    tell_if_ready(&w, decoded);
+    tell_if_ready(&w);
     record_job(&w, r, picked_ms, now);
     if (w.result.rc < 0) {
         fail(&w);

@@ -330,6 +330,33 @@ static void a_draft_is_ready_at_enter(void **state)
     assert_int_equal(stats.stage[KT_JOB_CUT].count, 2);
 }
 
+/* Under the block rule a branch may begin behind what is decoded, and decodes up to there first:
+ * ready is told when its own pictures are there, not when any are. */
+static void a_draft_of_a_block_cut_is_ready_when_told(void **state)
+{
+    struct fixture *f = *state;
+    struct seen *s = &f->seen[0];
+    f->sends = 0;
+    open_playing(f, 0, 8);
+    for (uint32_t i = 0; i < 12; i++) {
+        struct kt_command c = say(KT_COMMAND_DRAFT, 0, 10 * i + 2);
+        char text[64];
+        int64_t frame = s->next_frame - 1 - i % 6;
+        c.wish.cut = KT_CUT_BLOCK;
+        snprintf(text, sizeof(text), "a blue square %u", i);
+        assert_int_equal(post(f, sent(0, s->epoch, frame > 1 ? frame : 1), NULL), 0);
+        assert_int_equal(post(f, c, text), 0);
+        until(f, NULL, &s->drafted_ready, (int64_t)i + 1);
+        c.kind = KT_COMMAND_PROMPT;
+        c.wish.revision++;
+        assert_int_equal(post(f, c, text), 0);
+        until(f, NULL, &s->applied, (int64_t)i + 2);
+        assert_int_equal(s->hits, i + 1);
+        assert_int_equal(s->flushed, 1); /* the first pictures of all */
+        until(f, &s->next_frame, NULL, s->applied_at + 1);
+    }
+}
+
 /* A draft is not kept for ever; who was told that it is ready hears that it no longer is. */
 static void a_draft_that_is_given_up_is_told(void **state)
 {
@@ -548,6 +575,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(generation_stops_at_the_lead, setup, teardown),
         cmocka_unit_test_setup_teardown(prompts_random_timing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_draft_is_ready_at_enter, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_draft_of_a_block_cut_is_ready_when_told, setup_sink3,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_draft_that_is_given_up_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(an_abandoned_draft_leaves_no_trace, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_commit_shows_a_preview, setup, teardown),

@@ -3,6 +3,7 @@
 #include "proto/media.h"
 #include "proto/nearest.h"
 #include "server/auth.h"
+#include "server/encode/worker.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -68,6 +69,7 @@ static const struct key keys[] = {
     {"metrics_listen", KEY_STRING, 1, 63, AT(metrics_listen), "--metrics-listen"},
     {"metrics_port", KEY_INT, 0, 65535, AT(metrics_port), "--metrics-port"},
     {"codecs", KEY_CODECS, 0, 0, AT(codecs), NULL},
+    {"encode_threads", KEY_INT, 0, KT_ENCODE_THREADS_MAX, AT(encode_threads), NULL},
     {"bitrate_kbps", KEY_INT, 0, 100000, AT(bitrate_kbps), NULL},
     {"jpeg_quality", KEY_INT, 1, 100, AT(jpeg_quality), NULL},
     {"log", KEY_LOG, 0, 0, AT(log), "--log"},

@@ -38,6 +38,7 @@ struct kt_serve_config {
     char metrics_listen[64];
     int metrics_port;            /* 0: no metrics are served */
     struct kt_codec_list codecs; /* what the server offers; h264 where it has NVENC */
+    int encode_threads;          /* 0: one for four cores, at most one a session */
     int bitrate_kbps;            /* 0: from size and rate */
     int jpeg_quality;
     enum kt_log_level log;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Wakes come from threads that start before the loop exists. */
 struct waker {
@@ -141,6 +142,18 @@ static int open_nvenc(struct server *s, struct kt_error *err)
     return 0;
 }
 
+/* The rest of the cores has the device's work to do, where that is a CPU, or to feed the card. */
+static int encode_threads(const struct kt_serve_config *c)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (c->encode_threads > 0) {
+        return c->encode_threads;
+    }
+    return cores < 4                           ? 1
+           : cores / 4 < KT_ENCODE_THREADS_MAX ? (int)cores / 4
+                                               : KT_ENCODE_THREADS_MAX;
+}
+
 static int open_pictures(struct server *s, struct kt_error *err)
 {
     const int rc = open_nvenc(s, err);
@@ -150,6 +163,7 @@ static int open_pictures(struct server *s, struct kt_error *err)
     const int sessions = s->config.sessions_max;
     const struct kt_encode_worker_params worker = {
         .sessions_max = sessions,
+        .threads = encode_threads(&s->config),
         /* pictures in flight, one close, and opens: a resume may follow a resume */
         .cap = sessions * (KT_IN_FLIGHT_MAX + KT_PREVIEWS_IN_FLIGHT_MAX + 1) + 64,
         .wake = wake,

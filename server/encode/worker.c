@@ -8,18 +8,25 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct kt_encode_worker {
+struct bench { /* where a thread works */
+    struct kt_encode_worker *worker;
     pthread_t thread;
-    pthread_mutex_t mutex; /* held for a copy of one item, never across work */
     pthread_cond_t ordered;
-    struct kt_ring orders, answers;
+    struct kt_ring orders; /* room for all that may be unanswered */
+};
+
+struct kt_encode_worker {
+    pthread_mutex_t mutex; /* held for a copy of one item, never across work */
+    struct bench benches[KT_ENCODE_THREADS_MAX];
+    int threads; /* that were started */
+    struct kt_ring answers;
     int unanswered; /* loop thread only */
     int stop;
     struct kt_encode_worker_params params;
-    struct kt_encoder *(*encoders)[KT_MEDIA_STREAMS]; /* worker thread only */
+    struct kt_encoder *(*encoders)[KT_MEDIA_STREAMS]; /* by session, its thread only */
 };
 
-/* ---- the worker's thread ---- */
+/* ---- the threads ---- */
 
 static void encode_picture(struct kt_encoder *enc, struct kt_encode_order *o)
 {
@@ -62,30 +69,32 @@ static void obey(struct kt_encode_worker *w, struct kt_encode_order *o)
     }
 }
 
-static int next_order(struct kt_encode_worker *w, struct kt_encode_order *o)
+static int next_order(struct bench *b, struct kt_encode_order *o)
 {
+    struct kt_encode_worker *w = b->worker;
     pthread_mutex_lock(&w->mutex);
-    while (!w->stop && w->orders.count == 0) {
-        pthread_cond_wait(&w->ordered, &w->mutex);
+    while (!w->stop && b->orders.count == 0) {
+        pthread_cond_wait(&b->ordered, &w->mutex);
     }
-    const int going = !w->stop && kt_ring_take(&w->orders, o);
+    const int going = !w->stop && kt_ring_take(&b->orders, o);
     pthread_mutex_unlock(&w->mutex);
     return going;
 }
 
 static void *run(void *arg)
 {
-    struct kt_encode_worker *w = arg;
+    struct bench *b = arg;
+    struct kt_encode_worker *w = b->worker;
     struct kt_encode_order o;
-    while (next_order(w, &o)) {
+    while (next_order(b, &o)) {
         obey(w, &o);
         pthread_mutex_lock(&w->mutex);
         const int rc = kt_ring_put(&w->answers, &o);
-        KT_ASSERT(rc == 0); /* as large as the ring of orders */
+        KT_ASSERT(rc == 0); /* as large as what may be unanswered */
         pthread_mutex_unlock(&w->mutex);
         w->params.wake(w->params.wake_arg);
     }
-    for (int i = 0; i < w->params.sessions_max; i++) {
+    for (int i = (int)(b - w->benches); i < w->params.sessions_max; i += w->params.threads) {
         close_encoders(w, (uint32_t)i);
     }
     return NULL;
@@ -93,13 +102,44 @@ static void *run(void *arg)
 
 /* ---- the loop's side ---- */
 
+static int start_thread(struct kt_encode_worker *w, struct bench *b)
+{
+    b->worker = w;
+    if (kt_ring_init(&b->orders, sizeof(struct kt_encode_order), w->params.cap) < 0) {
+        return -ENOMEM;
+    }
+    pthread_cond_init(&b->ordered, NULL);
+    if (pthread_create(&b->thread, NULL, run, b) != 0) {
+        pthread_cond_destroy(&b->ordered);
+        kt_ring_finish(&b->orders);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static void join_threads(struct kt_encode_worker *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->stop = 1;
+    for (int i = 0; i < w->threads; i++) {
+        pthread_cond_signal(&w->benches[i].ordered);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    for (int i = 0; i < w->threads; i++) {
+        pthread_join(w->benches[i].thread, NULL);
+    }
+}
+
+/* The threads have ended. */
 static void worker_free(struct kt_encode_worker *w)
 {
-    kt_ring_finish(&w->orders);
+    for (int i = 0; i < w->threads; i++) {
+        pthread_cond_destroy(&w->benches[i].ordered);
+        kt_ring_finish(&w->benches[i].orders);
+    }
     kt_ring_finish(&w->answers);
     free(w->encoders);
     pthread_mutex_destroy(&w->mutex);
-    pthread_cond_destroy(&w->ordered);
     free(w);
 }
 
@@ -110,18 +150,35 @@ int kt_encode_worker_start(struct kt_encode_worker **out, const struct kt_encode
     if (!w) {
         return kt_fail(err, -ENOMEM, "encoder: out of memory");
     }
+    KT_ASSERT(p->threads >= 1 && p->threads <= KT_ENCODE_THREADS_MAX);
     w->params = *p;
+    w->params.threads = p->threads < p->sessions_max ? p->threads : p->sessions_max;
     pthread_mutex_init(&w->mutex, NULL);
-    pthread_cond_init(&w->ordered, NULL);
     w->encoders = calloc((size_t)p->sessions_max, sizeof(*w->encoders));
-    if (!w->encoders || kt_ring_init(&w->orders, sizeof(struct kt_encode_order), p->cap) < 0 ||
-        kt_ring_init(&w->answers, sizeof(struct kt_encode_order), p->cap) < 0 ||
-        pthread_create(&w->thread, NULL, run, w) != 0) {
+    int rc =
+        w->encoders ? kt_ring_init(&w->answers, sizeof(struct kt_encode_order), p->cap) : -ENOMEM;
+    while (rc == 0 && w->threads < w->params.threads) {
+        rc = start_thread(w, &w->benches[w->threads]);
+        w->threads += rc == 0;
+    }
+    if (rc < 0) {
+        join_threads(w);
         worker_free(w);
-        return kt_fail(err, -ENOMEM, "encoder: cannot start its thread");
+        return kt_fail(err, -ENOMEM, "encoder: cannot start its threads");
     }
     *out = w;
     return 0;
+}
+
+static void drop_orders(struct kt_ring *ring, void (*drop)(struct kt_packet *packet))
+{
+    struct kt_encode_order o;
+    while (kt_ring_take(ring, &o)) {
+        kt_frame_unref(&o.frame);
+        if (o.packet) {
+            drop(o.packet);
+        }
+    }
 }
 
 void kt_encode_worker_stop(struct kt_encode_worker **worker, void (*drop)(struct kt_packet *packet))
@@ -131,18 +188,11 @@ void kt_encode_worker_stop(struct kt_encode_worker **worker, void (*drop)(struct
     if (!w) {
         return;
     }
-    pthread_mutex_lock(&w->mutex);
-    w->stop = 1;
-    pthread_cond_signal(&w->ordered);
-    pthread_mutex_unlock(&w->mutex);
-    pthread_join(w->thread, NULL);
-    struct kt_encode_order o;
-    while (kt_ring_take(&w->orders, &o) || kt_ring_take(&w->answers, &o)) {
-        kt_frame_unref(&o.frame);
-        if (o.packet) {
-            drop(o.packet);
-        }
+    join_threads(w);
+    for (int i = 0; i < w->threads; i++) {
+        drop_orders(&w->benches[i].orders, drop);
     }
+    drop_orders(&w->answers, drop);
     worker_free(w);
 }
 
@@ -151,10 +201,11 @@ int kt_encode_worker_order(struct kt_encode_worker *w, const struct kt_encode_or
     if (w->unanswered == w->params.cap) {
         return -EAGAIN;
     }
+    struct bench *b = &w->benches[order->session % (uint32_t)w->threads];
     w->unanswered++;
     pthread_mutex_lock(&w->mutex);
-    const int rc = kt_ring_put(&w->orders, order);
-    pthread_cond_signal(&w->ordered);
+    const int rc = kt_ring_put(&b->orders, order);
+    pthread_cond_signal(&b->ordered);
     pthread_mutex_unlock(&w->mutex);
     KT_ASSERT(rc == 0);
     return 0;

@@ -1,10 +1,11 @@
-/* The encoder thread: pictures in, packets out, so that the loop thread never encodes. It owns
- * every session's encoders, one a stream.
+/* The encoder threads: pictures in, packets out, so that the loop thread never encodes. A session's
+ * encoders, one a stream, belong to one of the threads for as long as the session lives, so its
+ * orders are obeyed and answered in order; sessions do not wait for those of other threads.
  *
  * Bounded: the caller keeps at most `cap` orders unanswered (each order is answered exactly once),
- * so neither ring overflows.
+ * so no ring overflows.
  *
- * Thread-safety: order and poll belong to the loop thread; `wake` is called on the worker's thread
+ * Thread-safety: order and poll belong to the loop thread; `wake` is called on the encoder threads
  * and must only signal. */
 #ifndef KT_SERVER_ENCODE_WORKER_H
 #define KT_SERVER_ENCODE_WORKER_H
@@ -36,8 +37,11 @@ struct kt_encode_order {
     struct kt_error error;
 };
 
+enum { KT_ENCODE_THREADS_MAX = 16 };
+
 struct kt_encode_worker_params {
     int sessions_max;
+    int threads; /* 1 .. KT_ENCODE_THREADS_MAX; more than sessions_max are not started */
     int cap;
     void (*wake)(void *arg);
     void *wake_arg;
@@ -45,7 +49,8 @@ struct kt_encode_worker_params {
 
 int kt_encode_worker_start(struct kt_encode_worker **w, const struct kt_encode_worker_params *p,
                            struct kt_error *err);
-/* Finishes the order at hand, drops the rest (frames are released, packets given to `drop`), joins.
+/* Finishes the orders at hand, drops the rest (frames are released, packets given to `drop`),
+ * joins.
  */
 void kt_encode_worker_stop(struct kt_encode_worker **w, void (*drop)(struct kt_packet *packet));
 /* 0, or -EAGAIN when `cap` orders are unanswered (the caller keeps frame and packet). */

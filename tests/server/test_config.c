@@ -55,7 +55,7 @@ static void gpu_file_is_good(void **state)
     assert_int_equal(load_shipped("gpu.json"), 0);
     assert_int_equal(kt_serve_config_check(&config, &err), 0);
     assert_string_equal(config.device, "cuda");
-    assert_int_equal(config.precision, KT_PRECISION_BF16);
+    assert_int_equal(config.precision, KT_PRECISION_FP8);
     assert_int_equal(config.recache, 3);
 }
 

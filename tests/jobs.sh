@@ -71,8 +71,8 @@ job_suites() {
     meson_test build-test/gcc suites --timeout-multiplier 3
 }
 
-# The CUDA build compiles and links where nvcc is; running it needs a card (tests/kernels, checkkern
-# --device cuda).
+# The CUDA build compiles and links where nvcc is, and the suites run what needs no card; the rest is skipped
+# here and for tests/cuda/suites.sh.
 job_cuda() {
     command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || {
         echo "skipped: there is no nvcc"
@@ -80,7 +80,8 @@ job_cuda() {
         return 0
     }
     configure build-test/cuda -Dwerror=true -Dcuda=enabled &&
-        quiet cuda-build ninja -C build-test/cuda cli/kinetype tests/kernels/checkkern && passed=1
+        quiet cuda-build ninja -C build-test/cuda cli/kinetype tests/kernels/checkkern cuda-suites || return 1
+    meson_test build-test/cuda cuda-suites --suite cuda --timeout-multiplier 3
 }
 
 # The sanitizers leave out the large golden cases: the tiny ones run the same code.

@@ -5,7 +5,6 @@
  * Usage: drift MODEL [--blocks N] [--files]. MODEL needs its config.json only: weights are random
  * unless --files. Exits 77 without a card. The bounds of the single pass: see `BOUNDS`. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/parts.h" /* passes from given latents: what no public call offers */
 #include "engine/probe.h"
+#include "tests/cuda/distance.h"
 #include "tests/kernels/tolerance.h"
 
 enum {
@@ -51,16 +51,6 @@ struct drift {
     struct run run[PARTS];
     struct kt_error err;
 };
-
-static double distance(const float *a, const float *b, size_t n)
-{
-    double error = 0, size = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        size += (double)a[i] * a[i];
-    }
-    return sqrt(error / size);
-}
 
 static void fill_rows(struct drift *d)
 {
@@ -214,13 +204,13 @@ static double bound_of(const struct drift *d, int part, double emulated)
 static int report(const struct drift *d)
 {
     const struct run *want = &d->run[0], *emulated = &d->run[EMULATED];
-    double flow = distance(want->flow, emulated->flow, want->block_floats);
-    double full_flow = distance(want->full, emulated->full, want->block_floats);
+    double flow = relative_l2(want->flow, emulated->flow, want->block_floats);
+    double full_flow = relative_l2(want->full, emulated->full, want->block_floats);
     int failed = 0;
     for (int part = 1; part < PARTS; part++) {
         const struct run *got = &d->run[part];
-        double alone = distance(want->flow, got->flow, want->block_floats);
-        double full = distance(want->full, got->full, want->block_floats);
+        double alone = relative_l2(want->flow, got->flow, want->block_floats);
+        double full = relative_l2(want->full, got->full, want->block_floats);
         int ok = alone <= bound_of(d, part, flow) && full <= bound_of(d, part, full_flow);
         failed += !ok;
         printf("%s  one pass: empty window %.2e (bound %.1e), full window %.2e (bound %.1e) %s\n",
@@ -229,7 +219,7 @@ static int report(const struct drift *d)
         printf("%s  drift by block, switches before %d and %d:", BOUNDS[part].name, FIRST_SWITCH,
                SECOND_SWITCH);
         for (int b = 0; b < d->blocks && got->latents[b]; b++) {
-            printf(" %.1e", distance(want->latents[b], got->latents[b], want->block_floats));
+            printf(" %.1e", relative_l2(want->latents[b], got->latents[b], want->block_floats));
         }
         printf("\n");
     }

@@ -7,11 +7,11 @@
  *
  * Usage: faults MODEL [--device cpu]. Its config.json is enough. Exits 77 without a card. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/cuda/distance.h"
 #include "tests/cuda/full_window.h"
 #include "tests/kernels/tolerance.h"
 
@@ -28,16 +28,6 @@ struct faults {
     int failed;
     struct kt_error err;
 };
-
-static double distance(const float *want, const float *got, size_t n)
-{
-    double error = 0, size = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += ((double)want[i] - got[i]) * ((double)want[i] - got[i]);
-        size += (double)want[i] * want[i];
-    }
-    return sqrt(error / size);
-}
 
 /* The pass with a fault; the window is whole again afterwards. The block's own pages, which the
  * pass does not read, stand in for wrong ones. */
@@ -97,7 +87,7 @@ static int run_precision(struct faults *f, const char *name, enum kt_precision p
         rc = run_fault(&w, fault);
         rc = rc < 0 ? rc : fetch(f, &w, &f->got);
         if (rc == 0) {
-            double off = distance(f->want, f->got, f->n);
+            double off = relative_l2(f->want, f->got, f->n);
             bound = bound > 0 ? bound : 1.5 * off;
             int ok = fault == 0 ? off <= bound : off > bound;
             f->failed += !ok;

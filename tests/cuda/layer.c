@@ -6,12 +6,12 @@
  * the golden cases hold against plain C; --plain takes plain C itself (a minute on 16 cores at
  * 832x480). --cpu-only compares the two. Exits 77 without a card. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "tests/cuda/distance.h"
 #include "tests/cuda/full_window.h"
 #include "tests/kernels/tolerance.h"
 
@@ -32,16 +32,6 @@ struct seen {
     float *kv[2]; /* [SAMPLES, dim] */
     size_t flow_count, kv_count;
 };
-
-static double distance(const float *want, const float *got, size_t n)
-{
-    double error = 0, size = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += ((double)want[i] - got[i]) * ((double)want[i] - got[i]);
-        size += (double)want[i] * want[i];
-    }
-    return sqrt(error / size);
-}
 
 /* The sample's token, the same for every part; a prime step visits rows, columns and frames. */
 static int token_of(int sample, int tokens)
@@ -114,9 +104,9 @@ static int run_part(const char *model, const struct part *p, int plain, struct s
 
 static int compare(const struct part *p, const struct seen *want, const struct seen *got)
 {
-    double flow = distance(want->flow, got->flow, want->flow_count);
-    double k = distance(want->kv[0], got->kv[0], want->kv_count);
-    double v = distance(want->kv[1], got->kv[1], want->kv_count);
+    double flow = relative_l2(want->flow, got->flow, want->flow_count);
+    double k = relative_l2(want->kv[0], got->kv[0], want->kv_count);
+    double v = relative_l2(want->kv[1], got->kv[1], want->kv_count);
     int ok = flow <= p->bound && k <= p->bound && v <= p->bound;
     printf("%-5s flow %.2e, keys %.2e, values %.2e (bound %.1e) %s\n", p->name, flow, k, v,
            p->bound, ok ? "ok" : "FAIL");

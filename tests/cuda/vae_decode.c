@@ -8,7 +8,6 @@
  * weights of all filters behind a norm to 3 bits (2.6e-2 each, so 3.7e-2 a filter, added to a
  * residual stream). */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/model/config.h"
 #include "engine/vae/vae.h"
+#include "tests/cuda/distance.h"
 
 enum { LATENTS = 4, TIMED = 12, SMALL_H = 12, SMALL_W = 20, PARTS = 3, FRAMES_MAX = 4 };
 
@@ -153,16 +153,6 @@ static int time_three(const struct kt_vae_config *c, enum kt_precision precision
     return rc < 0 ? rc : 0;
 }
 
-static double distance(const float *want, const float *got, size_t n)
-{
-    double error = 0, size = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += ((double)want[i] - got[i]) * ((double)want[i] - got[i]);
-        size += (double)want[i] * want[i];
-    }
-    return sqrt(error / size);
-}
-
 static int check_pixels(const struct kt_vae_config *c, struct kt_error *err)
 {
     float *pixels[PARTS] = {NULL};
@@ -171,7 +161,7 @@ static int check_pixels(const struct kt_vae_config *c, struct kt_error *err)
     for (int i = 0; i < PARTS && rc == 0; i++) {
         rc = pixels_of(c, PART[i].precision, &pixels[i], &n[i], err);
         if (rc == 0 && i > 0) {
-            double error = distance(pixels[0], pixels[i], n[0]);
+            double error = relative_l2(pixels[0], pixels[i], n[0]);
             int ok = n[i] == n[0] && error <= PART[i].bound;
             failed += !ok;
             printf("%s  pixels off by %.2e (bound %.1e) %s\n", PART[i].name, error, PART[i].bound,

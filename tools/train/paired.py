@@ -112,19 +112,25 @@ def table(a):
     print(f"\nlargest difference: {worst:.2f} points")
 
 
-def main():
+def arguments(prompts):
+    """The three sub-commands that this file and transitions.py have; and `run` and `table`, for what each adds."""
     p = argparse.ArgumentParser()
     sub = p.add_subparsers(dest="what", required=True)
     make, go, show = (sub.add_parser(n) for n in ("list", "run", "table"))
     for q in (make, go, show):
         q.add_argument("--takes", required=True)
     make.add_argument("--tokenizer", required=True)
-    make.add_argument("--prompts", type=int, default=1024)
+    make.add_argument("--prompts", type=int, default=prompts)
     go.add_argument("--binary", required=True)
     go.add_argument("--out", required=True, help="one line of verdicts a take")
     go.add_argument("--state", default="tools/train/state", help="where the detector is")
     go.add_argument("--model", default="models/demo")
     go.add_argument("--flags", default="", help="more for `kinetype pictures`: --device, --precision, --workers, ...")
+    return p, go, show
+
+
+def main():
+    p, go, show = arguments(1024)
     go.add_argument("--chunk", type=int, default=32, help="takes a call; 0.8 MB each while they are judged")
     go.add_argument("--first", type=int, default=0)
     go.add_argument("--last", type=int, default=0)

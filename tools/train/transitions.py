@@ -8,7 +8,6 @@ that begin alike share their beginning); PyTorch on the CPU judges.
 
 `run` goes on where its file ends. `table` scores the prompts that have all their ways.
 """
-import argparse
 import json
 import math
 import os
@@ -18,9 +17,8 @@ import subprocess
 import numpy as np
 import torch
 
-from . import captions, detector, evaluate, tokenizer
+from . import captions, detector, evaluate, paired, tokenizer
 from .evaluate_engine import FIRST, rgb_of
-from .paired import PICTURE
 
 WAYS = {"cut, full recache (9)": {"transition": "cut"}, "cut, last 6": {"transition": "cut", "recache": 6},
         "cut, last 3": {"transition": "cut", "recache": 3}, "scene (12)": {"transition": "scene"},
@@ -50,7 +48,7 @@ def make_list(a):
 
 @torch.no_grad()
 def verdicts(net, path):
-    data = np.memmap(path, np.uint8, "r").reshape(-1, len(PLACES), detector.FRAMES, PICTURE)
+    data = np.memmap(path, np.uint8, "r").reshape(-1, len(PLACES), detector.FRAMES, paired.PICTURE)
     heads = [net(rgb_of(data[:, n])) for n in range(len(PLACES))]
     seen = [{k: h[k].argmax(1).tolist() for k in SHOWN} for h in heads]
     return [{p: {k: seen[n][k][j] for k in SHOWN} for n, p in enumerate(PLACES)} for j in range(len(data))]
@@ -93,18 +91,7 @@ def table(a):
 
 
 def main():
-    p = argparse.ArgumentParser()
-    sub = p.add_subparsers(dest="what", required=True)
-    make, go, show = (sub.add_parser(n) for n in ("list", "run", "table"))
-    for q in (make, go, show):
-        q.add_argument("--takes", required=True)
-    make.add_argument("--tokenizer", required=True)
-    make.add_argument("--prompts", type=int, default=64)
-    go.add_argument("--binary", required=True)
-    go.add_argument("--out", required=True, help="one line of verdicts a take")
-    go.add_argument("--state", default="tools/train/state", help="where the detector is")
-    go.add_argument("--model", default="models/demo")
-    go.add_argument("--flags", default="", help="more for `kinetype pictures`: --device, --precision, ...")
+    p, _, show = paired.arguments(64)
     show.add_argument("verdicts")
     a = p.parse_args()
     {"list": make_list, "run": run, "table": table}[a.what](a)

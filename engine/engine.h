@@ -109,14 +109,21 @@ void kt_timeline_destroy(struct kt_timeline **t);
 int kt_timeline_switch(struct kt_timeline *t, struct kt_context *context, enum kt_transition tr,
                        int recache_latents, struct kt_error *err);
 
-/* One block: begin, `steps` times step, commit. Between any two calls it may be abandoned, which
- * leaves the timeline as if begin had never been called. `steps`: 0 for the model's list, else the
- * first, evenly picked, that many of it (see sched/timestep.h). */
+/* One block: begin, `steps` times step, publish, cache. Before publish it may be abandoned between
+ * any two calls, which leaves the timeline as if begin had never been called. `steps`: 0 for the
+ * model's list, else the first, evenly picked, that many of it (see sched/timestep.h). */
 int kt_timeline_block_begin(struct kt_timeline *t, int steps, struct kt_error *err);
 /* One denoising step. Returns 1 while steps remain, 0 after the last, or a negative errno. */
 int kt_timeline_block_step(struct kt_timeline *t, struct kt_error *err);
-/* The t = 0 pass; publishes pages and latents; the position moves on by a block. Needs free pages:
- * -ENOBUFS leaves the block in flight. */
+/* The block's latents are finished: the position moves on by a block, and they can be decoded. What
+ * comes after them needs their keys and values as well, which the t = 0 pass writes. Needs free
+ * pages: -ENOBUFS leaves the block in flight. */
+int kt_timeline_block_publish(struct kt_timeline *t, struct kt_error *err);
+/* The t = 0 pass of a published block. Calls that need its keys and values (the next begin, a
+ * switch, a snapshot, a branch or a rewind to within or behind the block) run it themselves, with
+ * the same bits; this one chooses the time. Returns 1, or 0 where there is nothing to do. */
+int kt_timeline_block_cache(struct kt_timeline *t, struct kt_error *err);
+/* publish and cache. */
 int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err);
 void kt_timeline_block_abandon(struct kt_timeline *t);
 
@@ -155,7 +162,7 @@ int kt_timeline_rewind(struct kt_timeline *t, int64_t at, struct kt_error *err);
 
 /* A new timeline with the past of `t` up to latent `at` and its own future; t is unchanged, also
  * its block in flight. By reference: copies nothing. Errors: -ENOBUFS; -ERANGE as rewind. */
-int kt_timeline_branch(const struct kt_timeline *t, struct kt_timeline **branch, int64_t at,
+int kt_timeline_branch(struct kt_timeline *t, struct kt_timeline **branch, int64_t at,
                        struct kt_error *err);
 
 /* A timeline from cold latents (docs/design.md, cold checkpoint; engine/kv/archive.h keeps them):
@@ -183,8 +190,9 @@ int kt_timeline_preview(struct kt_timeline *t, uint8_t *i420, size_t frame_bytes
 
 /* ---- snapshots: pages, latents, tail and position by reference; 0 bytes of tensors copied ---- */
 
-/* Takes the state between blocks; decoding can be taken back by one latent from it, not more.
- * Errors: -EBUSY while a block is in flight; -ENOBUFS when every snapshot is in use. */
+/* Takes the state between blocks (after the t = 0 pass, which is run where it was not yet);
+ * decoding can be taken back by one latent from it, not more. Errors: -EBUSY while a block is in
+ * flight; -ENOBUFS when every snapshot is in use. */
 int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **s, struct kt_error *err);
 struct kt_snapshot *kt_snapshot_ref(struct kt_snapshot *s);
 void kt_snapshot_unref(struct kt_snapshot **s);

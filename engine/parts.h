@@ -31,6 +31,10 @@ struct kt_block { /* the block in flight */
     float *noise;    /* [f32] fresh noise; given noises lie behind it */
     float *before;   /* [f32] [in_dim, h, w] the first latent as it was before the last step */
     int given_steps; /* renoise tensors given, -1: counter-based */
+    /* A published block whose t = 0 pass has not been run: what that pass needs, by reference. */
+    int uncached, prefix_count;
+    int64_t first; /* its first latent */
+    struct kt_slab_item *prefix[KT_SLOTS_MAX], *pages[KT_SLACK_MAX];
 };
 
 struct kt_timeline {
@@ -90,6 +94,9 @@ void kt_engine_unref_items(struct kt_slab_item **items, int n);
 
 /* Decodes the next latent into e->rgb. Returns the number of frames. */
 int kt_timeline_decode_next(struct kt_timeline *t, struct kt_error *err);
+
+/* Lets go of what a published block's t = 0 pass would need: its pages are gone, or written. */
+void kt_timeline_forget_cache(struct kt_timeline *t);
 
 /* A free timeline slot, cleared, or NULL. */
 struct kt_timeline *kt_engine_take_timeline(struct kt_engine *e);

@@ -14,7 +14,7 @@ int kt_timeline_block_set_noise(struct kt_timeline *t, const float *noise, const
 /* Layer `layer`'s cached K and V in slot order [slots * tokens, heads, head_dim] (host, fp32), keys
  * as cached: rotated when RoPE is absolute, unrotated when relative. Returns the number of slots.
  */
-int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v);
+int kt_timeline_kv(struct kt_timeline *t, int layer, float *k, float *v);
 
 /* kt_timeline_decode, but raw planar RGB (host, fp32), as golden cases list it. */
 int kt_timeline_decode_rgb(struct kt_timeline *t, float *rgb, struct kt_error *err);

@@ -9,10 +9,14 @@
 int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **out, struct kt_error *err)
 {
     struct kt_engine *e = t->engine;
-    uint64_t copied = e->dev->stats.bytes_copied;
     if (t->block.active) {
         return kt_fail(err, -EBUSY, "snapshot: a block is in flight");
     }
+    int rc = kt_timeline_block_cache(t, err);
+    if (rc < 0) {
+        return rc;
+    }
+    uint64_t copied = e->dev->stats.bytes_copied;
     for (int i = 0; i < e->snapshots_max; i++) {
         struct kt_snapshot *s = &e->snapshots[i];
         if (s->refs == 0) {
@@ -66,6 +70,7 @@ int kt_timeline_restore(struct kt_timeline *t, const struct kt_snapshot *s, stru
         return kt_fail(err, -EINVAL, "restore: the snapshot is not of this engine");
     }
     kt_timeline_block_abandon(t);
+    kt_timeline_forget_cache(t);
     kt_history_clear(&t->history);
     kt_history_copy(&t->history, &s->history);
     t->context = kt_context_ref(s->context);
@@ -75,16 +80,20 @@ int kt_timeline_restore(struct kt_timeline *t, const struct kt_snapshot *s, stru
     return 0;
 }
 
-int kt_timeline_branch(const struct kt_timeline *t, struct kt_timeline **out, int64_t at,
+int kt_timeline_branch(struct kt_timeline *t, struct kt_timeline **out, int64_t at,
                        struct kt_error *err)
 {
     struct kt_engine *e = t->engine;
     struct kt_timeline *b = NULL;
-    uint64_t copied = e->dev->stats.bytes_copied;
     int rc = kt_timeline_create(e, &b, t->seed, t->context, err);
+    if (rc == 0 && t->block.uncached && at > t->block.first) {
+        rc = kt_timeline_block_cache(t, err);
+    }
     if (rc < 0) {
+        kt_timeline_destroy(&b);
         return rc;
     }
+    uint64_t copied = e->dev->stats.bytes_copied;
     kt_history_copy(&b->history, &t->history);
     rc = kt_history_rewind(&b->history, &e->shape, at);
     e->snapshot_bytes_copied += e->dev->stats.bytes_copied - copied;

@@ -20,7 +20,7 @@ struct kt_timeline *kt_engine_take_timeline(struct kt_engine *e)
             struct kt_timeline *t = &e->timelines[i];
             t->engine = e;
             t->in_use = 1;
-            t->block.active = 0;
+            t->block.active = t->block.uncached = 0;
             return t;
         }
     }
@@ -40,6 +40,16 @@ int kt_timeline_create(struct kt_engine *e, struct kt_timeline **out, uint64_t s
     return 0;
 }
 
+void kt_timeline_forget_cache(struct kt_timeline *t)
+{
+    struct kt_block *b = &t->block;
+    if (b->uncached) {
+        kt_engine_unref_items(b->prefix, b->prefix_count);
+        kt_engine_unref_items(b->pages, t->engine->config.sampler.num_frame_per_block);
+        b->uncached = 0;
+    }
+}
+
 void kt_timeline_destroy(struct kt_timeline **out)
 {
     if (!out || !*out) {
@@ -48,6 +58,7 @@ void kt_timeline_destroy(struct kt_timeline **out)
     struct kt_timeline *t = *out;
     *out = NULL;
     if (t->in_use) {
+        kt_timeline_forget_cache(t);
         kt_history_clear(&t->history);
         kt_context_unref(&t->context);
         t->in_use = 0;
@@ -130,9 +141,13 @@ int kt_timeline_switch(struct kt_timeline *t, struct kt_context *context, enum k
     if (t->block.active) {
         return kt_fail(err, -EBUSY, "prompt switch: a block is in flight");
     }
+    int rc = kt_timeline_block_cache(t, err);
+    if (rc < 0) {
+        return rc;
+    }
     if (t->history.latents > 0) {
         kt_history_plan_recache(&t->history, &e->shape, keep_sink, recache_latents, &plan);
-        int rc = kt_engine_take_items(&e->pages, pages, plan.frames);
+        rc = kt_engine_take_items(&e->pages, pages, plan.frames);
         if (rc < 0) {
             return kt_fail(err, rc, "prompt switch: %d pages needed, %d free", plan.frames,
                            e->pages.count - e->pages.used);
@@ -187,11 +202,15 @@ int kt_timeline_block_begin(struct kt_timeline *t, int steps, struct kt_error *e
     if (!e->config.sampler.relative_rope && t->history.latents + frames > 1024) {
         return kt_fail(err, -ERANGE, "absolute RoPE ends at latent 1024; use relative_rope");
     }
+    int rc = kt_timeline_block_cache(t, err);
+    if (rc < 0) {
+        return rc;
+    }
     b->steps = steps ? steps : e->schedule.steps;
     b->next = 0;
     b->given_steps = -1;
     kt_schedule_pick(&e->schedule, b->steps, b->picks);
-    int rc = draw_noise(t, b->x, 0);
+    rc = draw_noise(t, b->x, 0);
     if (rc < 0) {
         return kt_fail(err, rc, "block: cannot draw noise");
     }
@@ -300,13 +319,26 @@ static int write_clean(struct kt_timeline *t, struct kt_slab_item **clean, int f
     return 0;
 }
 
-int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
+/* Keeps what the t = 0 pass will need: the window as it is before the block enters it, and the
+ * block's pages, whose places in the history are taken now. */
+static void postpone_cache(struct kt_timeline *t, struct kt_slab_item **pages, int frames)
+{
+    struct kt_block *b = &t->block;
+    b->prefix_count = kt_history_window(&t->history, &t->engine->shape, frames, b->prefix);
+    for (int i = 0; i < b->prefix_count; i++) {
+        kt_slab_ref(b->prefix[i]);
+    }
+    for (int f = 0; f < frames; f++) {
+        b->pages[f] = kt_slab_ref(pages[f]);
+    }
+    b->first = t->history.latents;
+    b->uncached = 1;
+}
+
+int kt_timeline_block_publish(struct kt_timeline *t, struct kt_error *err)
 {
     struct kt_engine *e = t->engine;
-    struct kt_slab_item *prefix[KT_SLOTS_MAX], *pages[KT_SLOTS_MAX], *clean[KT_SLOTS_MAX];
-    const float *x[KT_SLOTS_MAX];
-    int64_t time[KT_SLOTS_MAX];
-    struct kt_dit_pass pass;
+    struct kt_slab_item *pages[KT_SLACK_MAX], *clean[KT_SLACK_MAX];
     int frames = e->config.sampler.num_frame_per_block;
     if (!t->block.active || t->block.next < t->block.steps) {
         return kt_fail(err, -EINVAL, "block commit: %d of %d steps were made", t->block.next,
@@ -322,23 +354,55 @@ int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
         kt_engine_unref_items(pages, frames);
         return kt_fail(err, rc, "block commit: no free latents");
     }
-    block_pass(t, &pass, prefix, x, time);
-    pass.row = kt_dit_clean_row(e->dit);
-    pass.pages = pages;
-    rc = kt_dit_run(e->dit, &pass, err);
-    if (rc == 0) {
-        rc = write_clean(t, clean, frames);
-    }
+    rc = write_clean(t, clean, frames);
     if (rc < 0) {
         kt_engine_unref_items(pages, frames);
         kt_engine_unref_items(clean, frames);
-        return rc;
+        return kt_fail(err, rc, "block commit: cannot keep its latents");
     }
+    postpone_cache(t, pages, frames);
     for (int f = 0; f < frames; f++) {
         kt_history_append(&t->history, &e->shape, pages[f], clean[f]);
     }
     t->block.active = 0;
     return 0;
+}
+
+int kt_timeline_block_cache(struct kt_timeline *t, struct kt_error *err)
+{
+    struct kt_engine *e = t->engine;
+    struct kt_block *b = &t->block;
+    const float *x[KT_SLACK_MAX];
+    int64_t time[KT_SLACK_MAX];
+    int frames = e->config.sampler.num_frame_per_block;
+    if (!b->uncached) {
+        return 0;
+    }
+    for (int f = 0; f < frames; f++) {
+        x[f] = b->x + e->latent_floats * (size_t)f;
+        time[f] = b->first + f;
+    }
+    struct kt_dit_pass pass = {.prefix = b->prefix,
+                               .prefix_count = b->prefix_count,
+                               .x = x,
+                               .time_index = time,
+                               .frames = frames,
+                               .row = kt_dit_clean_row(e->dit),
+                               .context = &t->context->dit,
+                               .pages = b->pages};
+    int rc = kt_dit_run(e->dit, &pass, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kt_timeline_forget_cache(t);
+    return 1;
+}
+
+int kt_timeline_block_commit(struct kt_timeline *t, struct kt_error *err)
+{
+    int rc = kt_timeline_block_publish(t, err);
+    rc = rc < 0 ? rc : kt_timeline_block_cache(t, err);
+    return rc < 0 ? rc : 0;
 }
 
 void kt_timeline_block_abandon(struct kt_timeline *t)
@@ -367,7 +431,14 @@ int kt_timeline_block(struct kt_timeline *t, int steps, struct kt_error *err)
 int kt_timeline_rewind(struct kt_timeline *t, int64_t at, struct kt_error *err)
 {
     kt_timeline_block_abandon(t);
-    int rc = kt_history_rewind(&t->history, &t->engine->shape, at);
+    int rc = t->block.uncached && at > t->block.first ? kt_timeline_block_cache(t, err) : 0;
+    if (rc < 0) {
+        return rc;
+    }
+    rc = kt_history_rewind(&t->history, &t->engine->shape, at);
+    if (rc == 0) {
+        kt_timeline_forget_cache(t); /* it was run, or its block is gone */
+    }
     return rc < 0 ? kt_fail(err, rc, "rewind: latent %lld is not kept any more", (long long)at) : 0;
 }
 
@@ -399,14 +470,15 @@ int kt_timeline_flow(const struct kt_timeline *t, float *out)
     return kt_device_download(t->engine->dev, out, t->block.v, block_floats(t) * sizeof(float));
 }
 
-int kt_timeline_kv(const struct kt_timeline *t, int layer, float *k, float *v)
+int kt_timeline_kv(struct kt_timeline *t, int layer, float *k, float *v)
 {
     struct kt_engine *e = t->engine;
     struct kt_slab_item *slots[KT_SLOTS_MAX];
+    struct kt_error err;
     int count = kt_history_window(&t->history, &e->shape, 0, slots);
     size_t n = (size_t)kt_dit_tokens(e->dit) * (size_t)e->config.dit.dim;
-    int rc = 0;
-    for (int i = 0; i < count && rc == 0; i++) {
+    int rc = kt_timeline_block_cache(t, &err);
+    for (int i = 0; i < count && rc >= 0; i++) {
         const void *rows_k = kt_dit_page_rows(e->dit, slots[i], layer, 0);
         const void *rows_v = kt_dit_page_rows(e->dit, slots[i], layer, 1);
         rc = kt_device_download_act(e->dev, k + n * (size_t)i, rows_k, n);

@@ -191,9 +191,9 @@ static void histogram(FILE *f, const char *name, const char *stage, const struct
 
 static void print_stages(FILE *f, const struct kt_metrics *m)
 {
-    static const enum kt_job_kind device_work[] = {KT_JOB_TEXT,   KT_JOB_CUT,    KT_JOB_BEGIN,
-                                                   KT_JOB_STEP,   KT_JOB_COMMIT, KT_JOB_BLEND,
-                                                   KT_JOB_DECODE, KT_JOB_PREVIEW};
+    static const enum kt_job_kind device_work[] = {KT_JOB_TEXT,  KT_JOB_CUT,    KT_JOB_BEGIN,
+                                                   KT_JOB_STEP,  KT_JOB_COMMIT, KT_JOB_CACHE,
+                                                   KT_JOB_BLEND, KT_JOB_DECODE, KT_JOB_PREVIEW};
     head(f, "stage_seconds", "histogram", "Time that one piece of work took.");
     for (size_t i = 0; i < sizeof(device_work) / sizeof(device_work[0]); i++) {
         histogram(f, "stage_seconds", kt_job_name(device_work[i]), &m->lane->stage[device_work[i]]);

@@ -46,6 +46,7 @@ void kt_sim_charge(struct kt_sim_device *d, struct kt_sim_place *s, const struct
         break;
     case KT_JOB_BEGIN:
     case KT_JOB_STEP:
+    case KT_JOB_CACHE: /* on the next block's account, which needs it */
     case KT_JOB_BLEND:
     case KT_JOB_PREVIEW: t->block_ms += r->ms; break;
     case KT_JOB_COMMIT:

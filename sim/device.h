@@ -74,6 +74,7 @@ struct kt_sim_track {
     struct kt_wish wish;
     int committed; /* Enter was pressed for it */
     int block_active, steps, steps_left;
+    int uncached; /* the last block's t = 0 pass is still to come */
     int64_t held; /* NEXT: first frame of those decoded and held */
     int64_t held_count;
     /* books */

@@ -34,12 +34,14 @@ static const char *why_not(struct kt_sim_device *d, const struct kt_job *job)
     case KT_JOB_BEGIN:
         return !there            ? "there is no timeline"
                : t->block_active ? "a block is in flight"
+               : t->uncached     ? "the block before lacks its keys and values"
                : job->steps < 1  ? "no steps"
                                  : NULL;
     case KT_JOB_STEP:
         return !there || !t->block_active || !t->steps_left ? "no step is left" : NULL;
     case KT_JOB_COMMIT:
         return !there || !t->block_active || t->steps_left ? "steps are left" : NULL;
+    case KT_JOB_CACHE: return !there || t->block_active ? "a block is in flight" : NULL;
     case KT_JOB_DECODE:
         return !there || t->stream.h.decoded >= t->stream.h.latents ? "all is decoded" : NULL;
     case KT_JOB_BLEND: return !there || t->block_active ? "a block is in flight" : NULL;
@@ -178,9 +180,14 @@ static void run_track_work(struct kt_sim_device *d, double now, const struct kt_
         r->ms = c->step_ms;
         break;
     case KT_JOB_COMMIT:
-        r->ms = c->commit_ms;
         r->rc = kt_sim_stream_append(&d->memory, &t->stream);
         t->block_active = 0;
+        t->uncached = 1;
+        break;
+    case KT_JOB_CACHE:
+        r->ms = t->uncached ? c->commit_ms : 0;
+        r->cached = !t->uncached;
+        t->uncached = 0;
         break;
     case KT_JOB_DECODE: run_decode(d, now, job, r); break;
     case KT_JOB_BLEND: run_blend(d, job, r); break;
@@ -277,7 +284,7 @@ static void run_list_work(struct kt_sim_device *d, double now, const struct kt_j
     case KT_JOB_UNCHECKPOINT: kt_sim_stream_clear(&c->stream); break;
     default: /* TRIM */
         kt_sim_trimmed(d, t, job->at);
-        t->block_active = 0;
+        t->block_active = t->uncached = 0;
         r->rc = kt_history_rewind(&t->stream.h, &d->memory.p.shape, job->at);
         break;
     }

@@ -357,7 +357,7 @@ static int differs(const struct kt_record *r, const char *what, int64_t index, u
 static int commit(struct kt_player *p, const struct kt_record *r, struct track *t,
                   struct kt_error *err)
 {
-    int rc = kt_timeline_block_commit(t->timeline, err), n = r->hash_count;
+    int rc = kt_timeline_block_publish(t->timeline, err), n = r->hash_count;
     int wanted = p->board.block_latents < KT_RECORD_HASHES_MAX ? p->board.block_latents
                                                                : KT_RECORD_HASHES_MAX;
     int64_t first = kt_timeline_latents(t->timeline) - p->board.block_latents;
@@ -465,6 +465,7 @@ static int track_work(struct kt_player *p, const struct kt_record *r, struct tra
     case KT_JOB_BEGIN: return kt_timeline_block_begin(t->timeline, r->job.steps, err);
     case KT_JOB_STEP: rc = kt_timeline_block_step(t->timeline, err); return rc > 0 ? 0 : rc;
     case KT_JOB_COMMIT: return commit(p, r, t, err);
+    case KT_JOB_CACHE: rc = kt_timeline_block_cache(t->timeline, err); return rc > 0 ? 0 : rc;
     case KT_JOB_DECODE: return decode(p, r, t, err);
     case KT_JOB_BLEND: return blend(p, r, t, err);
     case KT_JOB_PREVIEW: return preview(p, r, t, err);

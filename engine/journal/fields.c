@@ -15,9 +15,9 @@ const char *const kt_journal_kinds[] = {"command", "job", "publish", "gap"};
 
 static const char *const k_commands[] = {"open",   "draft", "prompt", "report",   "pause",
                                          "resume", "reset", "rewind", "settings", "close"};
-static const char *const k_jobs[] = {"none",   "text",       "cut",          "begin",   "step",
-                                     "commit", "decode",     "blend",        "preview", "promote",
-                                     "drop",   "checkpoint", "uncheckpoint", "trim"};
+static const char *const k_jobs[] = {"none",    "text",  "cut",        "begin",        "step",
+                                     "commit",  "cache", "decode",     "blend",        "preview",
+                                     "promote", "drop",  "checkpoint", "uncheckpoint", "trim"};
 static const char *const k_tracks[] = {"live", "next"};
 static const char *const k_sources[] = {"nothing", "live", "checkpoint", "archive"};
 static const char *const k_cuts[] = {"latent", "block", "now"};

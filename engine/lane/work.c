@@ -244,8 +244,12 @@ static int run_block_part(struct work *w)
     } else if (w->job->kind == KT_JOB_STEP) {
         rc = kt_timeline_block_step(t->timeline, &w->err);
         rc = rc > 0 ? 0 : rc;
+    } else if (w->job->kind == KT_JOB_COMMIT) {
+        rc = kt_timeline_block_publish(t->timeline, &w->err);
     } else {
-        rc = kt_timeline_block_commit(t->timeline, &w->err);
+        rc = kt_timeline_block_cache(t->timeline, &w->err);
+        w->result.cached = rc == 0;
+        rc = rc > 0 ? 0 : rc;
     }
     rc = rc < 0 ? rc : kt_engine_sync(w->lane->engine);
     t->block_ms += kt_ms_since(start);
@@ -465,7 +469,8 @@ static int run(struct work *w)
     case KT_JOB_CUT: return run_cut(w);
     case KT_JOB_BEGIN:
     case KT_JOB_STEP:
-    case KT_JOB_COMMIT: return run_block_part(w);
+    case KT_JOB_COMMIT:
+    case KT_JOB_CACHE: return run_block_part(w);
     case KT_JOB_DECODE: return run_decode(w);
     case KT_JOB_BLEND: return run_blend(w);
     case KT_JOB_PREVIEW: return run_preview(w);

@@ -429,11 +429,16 @@ static void done_block_part(struct kt_board *b, struct kt_place *s, struct kt_tr
     } else if (job->kind == KT_JOB_STEP) {
         t->steps_left--;
         kt_costs_add(&b->costs.step_ms, r->ms);
-    } else {
+    } else if (job->kind == KT_JOB_COMMIT) {
         t->block_active = 0;
+        t->uncached = 1;
         t->latents = r->latents;
-        kt_costs_add(&b->costs.commit_ms, r->ms);
         update_pace(b, s);
+    } else {
+        t->uncached = 0;
+        if (!r->cached) {
+            kt_costs_add(&b->costs.commit_ms, r->ms);
+        }
     }
 }
 
@@ -485,7 +490,7 @@ static void done_list_work(struct kt_board *b, double now, const struct kt_job *
             (double)(s->live.latents - job->at) * (block_ms(b, s->live.steps) / b->p.block_latents);
         b->counters.evicted_blocks++;
         s->live.latents = r->rc == 0 ? job->at : s->live.latents;
-        s->live.block_active = 0;
+        s->live.block_active = s->live.uncached = 0;
         break;
     default: break;
     }
@@ -504,7 +509,8 @@ static void done_track_work(struct kt_board *b, const struct kt_job *job,
     switch (job->kind) {
     case KT_JOB_BEGIN:
     case KT_JOB_STEP:
-    case KT_JOB_COMMIT: done_block_part(b, s, t, job, r); break;
+    case KT_JOB_COMMIT:
+    case KT_JOB_CACHE: done_block_part(b, s, t, job, r); break;
     case KT_JOB_DECODE:
         kt_costs_add(&b->costs.decode_ms, r->ms);
         t->decoded = r->decoded;
@@ -533,7 +539,7 @@ void kt_board_done(struct kt_board *b, double now, const struct kt_job *job,
         done_track_work(b, job, r);
     }
     /* The peers' way keeps to a session until its block is made. */
-    if (job->kind < KT_JOB_PROMOTE && (!b->p.policy.fifo || job->kind == KT_JOB_COMMIT)) {
+    if (job->kind < KT_JOB_PROMOTE && (!b->p.policy.fifo || job->kind == KT_JOB_CACHE)) {
         b->first = (job->session + 1) % b->p.sessions_max;
     }
 }

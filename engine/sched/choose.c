@@ -97,7 +97,7 @@ static struct kt_job committed_job(const struct kt_choice *o, const struct kt_pl
         return job;
     }
     if (b->p.policy.fifo && w->wish.at < 0 && s->live.there && !w->wish.fresh) {
-        if (s->live.block_active) {
+        if (s->live.block_active || s->live.uncached) {
             return kt_track_block_part(b, s, KT_TRACK_LIVE);
         }
         if (s->live.latents > s->live.decoded) { /* all of it is shown before the new prompt is */
@@ -231,7 +231,7 @@ static double cost_ms(const struct kt_board *b, const struct kt_job *job)
     case KT_JOB_CUT: return c->recache_ms * (job->recache ? job->recache : b->p.window);
     case KT_JOB_BLEND: return c->recache_ms * job->recache;
     case KT_JOB_STEP: return c->step_ms;
-    case KT_JOB_COMMIT: return c->commit_ms;
+    case KT_JOB_CACHE: return c->commit_ms;
     case KT_JOB_DECODE:
     case KT_JOB_PREVIEW: return c->decode_ms;
     default: return 0;

@@ -91,6 +91,10 @@ struct kt_job kt_cut_job(const struct kt_choice *o, const struct kt_place *s,
     job.committed = committed;
     job.at = choose_latent(o, s, w);
     choose_source(o->b, s, &w->wish, &job);
+    if (job.source == KT_SOURCE_LIVE && job.from == job.session && s->live.uncached &&
+        job.at > s->live.latents - o->b->p.block_latents) { /* the cut would have to do it */
+        return kt_job_of(o->b, s, KT_JOB_CACHE, KT_TRACK_LIVE);
+    }
     job.steps = s->pace.steps;
     job.weight = w->wish.blend > 0 ? 1.0 / w->wish.blend : 1.0;
     if (job.source != KT_SOURCE_NOTHING && (w->wish.recache != KT_RECACHE_FULL || w->wish.blend)) {

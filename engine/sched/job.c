@@ -9,6 +9,7 @@ const char *kt_job_name(enum kt_job_kind kind)
         [KT_JOB_BEGIN] = "begin",
         [KT_JOB_STEP] = "step",
         [KT_JOB_COMMIT] = "commit",
+        [KT_JOB_CACHE] = "cache",
         [KT_JOB_DECODE] = "decode",
         [KT_JOB_BLEND] = "blend",
         [KT_JOB_PREVIEW] = "preview",

@@ -13,7 +13,8 @@ enum kt_job_kind {
     KT_JOB_CUT,   /* make NEXT: see kt_job.source; recache `recache` latents under the new prompt */
     KT_JOB_BEGIN, /* start a block of `steps` steps on `track` */
     KT_JOB_STEP,  /* one denoising step */
-    KT_JOB_COMMIT, /* the t = 0 pass */
+    KT_JOB_COMMIT, /* the block's latents are finished: they can be decoded */
+    KT_JOB_CACHE, /* the t = 0 pass: keys and values of a finished block, for what comes after it */
     KT_JOB_DECODE, /* one latent to frames; NEXT's frames are held until it is promoted */
     KT_JOB_BLEND, /* the next stage of a blend between blocks: another context, few latents recached
                    */
@@ -61,7 +62,7 @@ struct kt_job {
 struct kt_job_result {
     int rc;     /* 0, or a negative errno: the track (TEXT, CUT: the wish) is given up */
     double ms;  /* device time it took */
-    int cached; /* TEXT: the LRU had it */
+    int cached; /* TEXT: the LRU had it; CACHE: other work had done it */
     int frames; /* DECODE: how many; CUT, BLEND: latents recached */
     int64_t latents, decoded; /* of the track afterwards */
 };

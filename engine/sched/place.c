@@ -86,7 +86,7 @@ double kt_place_ready_in_ms(const struct kt_board *b, const struct kt_place *s,
 {
     const struct kt_costs *c = &b->costs;
     int steps = s->pace.steps;
-    double ms = c->decode_ms + c->commit_ms;
+    double ms = c->decode_ms;
     if (s->next.there) {
         if (kt_place_ready(s)) {
             return 0;

@@ -12,6 +12,7 @@ struct kt_track_state {
     int64_t cut;   /* its first latent under its own prompt */
     int64_t floor; /* cannot be rewound below: where latents were recached last */
     int block_active, steps_left, steps;
+    int uncached;    /* the last block's t = 0 pass is still to come */
     int blend_left;  /* stages of a blend still to come */
     int blend;       /* of so many */
     double block_ms; /* device time of the block in flight */

@@ -66,8 +66,8 @@ static struct kt_job checkpoint_job(const struct kt_board *b, const struct kt_pl
 {
     struct kt_job drop = kt_no_job, job = kt_job_of(b, s, KT_JOB_CHECKPOINT, KT_TRACK_LIVE);
     int every = b->p.policy.checkpoint_every;
-    if (every <= 0 || !s->live.there || s->live.block_active || s->live.latents < every ||
-        s->live.latents < s->checkpoint + every) {
+    if (every <= 0 || !s->live.there || s->live.block_active || s->live.uncached ||
+        s->live.latents < every || s->live.latents < s->checkpoint + every) {
         return kt_no_job;
     }
     job.slot = free_checkpoint(b, job.session, &drop);

@@ -68,11 +68,10 @@ void tape_free(struct tape *tape)
     free(tape->pictures);
 }
 
-void record_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, int steps)
+static void record_pictures(struct fixture *f, struct tape *tape, struct kt_timeline *t)
 {
     struct kt_error err;
     size_t picture = (size_t)f->e->vae_info.width * (size_t)f->e->vae_info.height * 3 / 2;
-    assert_int_equal(kt_timeline_block(t, steps, &err), 0);
     while (kt_timeline_decoded(t) < kt_timeline_latents(t)) {
         int64_t i = kt_timeline_decoded(t);
         assert_int_equal(kt_timeline_latent(t, i, tape->latents + f->latent * (size_t)i), 0);
@@ -82,6 +81,26 @@ void record_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, i
         tape->frame_count += n;
     }
     tape->latent_count = kt_timeline_latents(t);
+}
+
+void record_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, int steps)
+{
+    struct kt_error err;
+    assert_int_equal(kt_timeline_block(t, steps, &err), 0);
+    record_pictures(f, tape, t);
+}
+
+void record_early_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, int steps)
+{
+    struct kt_error err;
+    int rc = kt_timeline_block_begin(t, steps, &err);
+    assert_int_equal(rc, 0);
+    do {
+        rc = kt_timeline_block_step(t, &err);
+    } while (rc > 0);
+    assert_int_equal(rc, 0);
+    assert_int_equal(kt_timeline_block_publish(t, &err), 0);
+    record_pictures(f, tape, t);
 }
 
 void assert_tapes_equal(const struct fixture *f, const struct tape *x, const struct tape *y)

@@ -41,5 +41,7 @@ void assert_tapes_equal(const struct fixture *f, const struct tape *x, const str
 void create(struct fixture *f, struct kt_timeline **t, uint64_t seed);
 /* One block, decoded, onto the tape. */
 void record_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, int steps);
+/* The same, but the block's t = 0 pass is still to come. */
+void record_early_block(struct fixture *f, struct tape *tape, struct kt_timeline *t, int steps);
 
 #endif

@@ -109,9 +109,9 @@ void kt_policy_default(struct kt_policy *p)
 const char *kt_job_name(enum kt_job_kind kind)
 {
     static const char *const names[KT_JOB_KINDS] = {
-        [KT_JOB_TEXT] = "text",   [KT_JOB_CUT] = "cut",        [KT_JOB_BEGIN] = "begin",
-        [KT_JOB_STEP] = "step",   [KT_JOB_COMMIT] = "commit",  [KT_JOB_DECODE] = "decode",
-        [KT_JOB_BLEND] = "blend", [KT_JOB_PREVIEW] = "preview"};
+        [KT_JOB_TEXT] = "text",     [KT_JOB_CUT] = "cut",       [KT_JOB_BEGIN] = "begin",
+        [KT_JOB_STEP] = "step",     [KT_JOB_COMMIT] = "commit", [KT_JOB_CACHE] = "cache",
+        [KT_JOB_DECODE] = "decode", [KT_JOB_BLEND] = "blend",   [KT_JOB_PREVIEW] = "preview"};
     return names[kind] ? names[kind] : "?";
 }
 

@@ -115,7 +115,11 @@ class Clients(unittest.TestCase):
             self.assertIn("expected a report of this command", refused.stderr)
 
     def test_one_too_many_and_no_decoding(self):
-        _, r, out, err = load("--clients", "5", "--seconds", "2", "--no-decode", url=self.server.url)
+        server = Server("--sessions", "3", "--prompt", "a red circle")  # its own: nobody who has just left holds a place
+        try:
+            _, r, out, err = load("--clients", "5", "--seconds", "4", "--no-decode", url=server.url)
+        finally:
+            server.stop()
         self.assertEqual(r["clients"]["opened"], 3)
         self.assertEqual(r["clients"]["refused"] + r["clients"]["queued"], 2)
         self.assertEqual(r["stages"]["pictures"]["client_decode"]["n"], 0)

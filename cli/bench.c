@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "engine/base/clock.h"
 #include "engine/engine.h"
+#include "engine/snapshot.h"
 
 enum { TEXT_TOKENS = 40, SWITCHES = 5, SNAPSHOTS = 20 };
 

@@ -5,6 +5,7 @@
 
 #include "engine/base/assert.h"
 #include "engine/parts.h"
+#include "engine/snapshot.h"
 
 int kt_timeline_snapshot(struct kt_timeline *t, struct kt_snapshot **out, struct kt_error *err)
 {

@@ -19,6 +19,7 @@
 #include "engine/base/hash.h"
 #include "engine/lane.h"
 #include "engine/past.h"
+#include "engine/snapshot.h"
 
 enum { PENDING_MAX = 128, KEPT_MAX = 160, SHOW_LATE = 96, ARCHIVE_BYTES = 1 << 30 };
 

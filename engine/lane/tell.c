@@ -11,6 +11,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/lane/parts.h"
+#include "engine/snapshot.h"
 
 void kt_lane_forget_wish(struct lane_wish *w)
 {

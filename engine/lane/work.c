@@ -11,6 +11,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 #include "engine/lane/parts.h"
+#include "engine/snapshot.h"
 
 struct work { /* one job being done */
     struct kt_lane *lane;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/snapshot.h"
 
 enum { BLOCKS = 7, SWITCH_AT = 5, ROWS = 12 };
 

@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/parts.h"
+#include "engine/snapshot.h"
 #include "tests/engine/tiny_model.h"
 #include "tests/text/tmp_dir.h"
 

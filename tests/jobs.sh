@@ -96,13 +96,14 @@ job_asan() {
         --suite proto --suite engine --suite text --suite vae --suite server
 }
 
-# Our own threads only: ThreadSanitizer does not see into those of oneDNN's libgomp.
+# Our own threads only: ThreadSanitizer does not see into those of oneDNN's libgomp. The longest tests that start
+# none but the kernels' pool (suite one-thread; the timeline's tests use that pool too) are left to asan.
 job_tsan() {
     proc_there || return 0
     configure build-test/tsan -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false \
         -Ddnnl=disabled -Dcuda=disabled && quiet tsan-build ninja -C build-test/tsan || return 1
     TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-        meson_test build-test/tsan tsan --timeout-multiplier 10 --no-suite golden \
+        meson_test build-test/tsan tsan --timeout-multiplier 10 --no-suite golden --no-suite one-thread \
         --suite proto --suite server --suite engine
 }
 

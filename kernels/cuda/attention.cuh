@@ -27,6 +27,12 @@
  * another head, and everything came from memory.
  *
  * A block waits only for the block before it, which was scheduled earlier: no deadlock.
+ *
+ * Long sums in e4m3. The matrix unit cuts off what lies about 14 bits below a sum, and values with
+ * a mean make sums grow with the number of keys until single products fall below the cut
+ * (NOTES-attention.md). A type with PARTS makes the sum of each block of keys from zero and adds it
+ * in fp32, a part of the channels at a time, because registers hold no more: the first part with
+ * the next logits in flight, the second from half way through their exponentials on.
  */
 #ifndef KTC_ATTENTION_CUH
 #define KTC_ATTENTION_CUH

@@ -125,7 +125,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("parts", nargs="*", help="of " + "; ".join(f"{k}: {' '.join(v[1])}" for k, v in PLACES.items()))
     p.add_argument("--on", choices=PLACES, default="demo")
-    p.add_argument("--binary", default="build/cli/kinetype")
+    p.add_argument("--binary", default=os.path.join(ROOT, "build", "cli", "kinetype"))
     p.add_argument("--seconds", type=int, help="of every part, instead of its own")
     p.add_argument("--out")
     a = p.parse_args()
@@ -133,6 +133,9 @@ def main():
     unknown = [n for n in a.parts if n not in parts]
     if unknown:
         p.error(f"no part {unknown[0]}: expected some of {' '.join(parts)}")
+    a.binary = os.path.abspath(a.binary)
+    if not os.access(a.binary, os.X_OK):
+        p.error(f"--binary: expected the kinetype program, found nothing to run at {a.binary} (./run build makes build/cli/kinetype)")
     a.out = os.path.abspath(a.out) if a.out else tempfile.mkdtemp(prefix="kinetype-bars-")
     os.makedirs(a.out, exist_ok=True)
     server, missed = None, 0
